@@ -1,0 +1,109 @@
+"""The device profile: what `arriero calibrate` measured of this machine, and what a plan rests on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from arriero.artifacts.commit import write_bytes_atomic
+from arriero.artifacts.host import cpu_name, usable_cores, version_facts
+from arriero.errors import ArrieroError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MatmulPoint(_Part):
+    """Sustained rate of ``(m, k) @ (k, n)`` on random normal data."""
+
+    dtype: Literal["float32", "bfloat16"]
+    m: int
+    k: int
+    n: int
+    flops_per_s: float
+
+
+class AttentionPoint(_Part):
+    """Sustained rate of causal scaled-dot-product attention, forward and backward, causal FLOPs counted."""
+
+    dtype: Literal["float32", "bfloat16"]
+    batch: int
+    n_heads: int
+    seq_len: int
+    head_dim: int
+    forward_flops_per_s: float
+    backward_flops_per_s: float
+
+
+class Rate(_Part):
+    """Units a stage's own code gets through in a second, measured by the stage's probe."""
+
+    per_s: float
+    spread: float = Field(description="relative half-width of the band, e.g. 0.2 for ±20 %")
+    unit: str
+
+
+class DeviceProfile(_Part):
+    """What a plan needs to know of the machine. Every figure in it was measured on it."""
+
+    format: Literal["arriero.device/1"] = "arriero.device/1"
+    cpu: str
+    device: str = Field(default="cpu", description="torch device type the rates were measured on")
+    cores: int
+    threads: int = Field(description="torch threads in use")
+    memory_bytes: int
+    measured_at: str
+    versions: dict[str, str]
+    matmul: list[MatmulPoint]
+    attention: list[AttentionPoint]
+    copy_bytes_per_s: float = Field(description="read plus write of a block far larger than the caches")
+    op_seconds: float = Field(description="cost of one small eager operation")
+    optimizer_params_per_s: float = Field(description="fused AdamW, fp32 states")
+    bf16_pays: bool = Field(description="bf16 autocast beats fp32 on a small model's training step here")
+    process_bytes: int = Field(description="resident memory of a process that has loaded torch and Arriero")
+    rates: dict[str, Rate] = Field(default={}, description="what the stages' probes measured, by rate name")
+
+    def rate(self, name: str) -> Rate | None:
+        """A stage's measured rate, or None when it has not been measured on this machine."""
+        return self.rates.get(name)
+
+    def stale(self) -> str | None:
+        """Why this profile does not describe the present process, or None when it does."""
+        if self.cpu != cpu_name() or self.cores != usable_cores():
+            return f"was measured on {self.cpu} with {self.cores} cores"
+        if self.versions.get("torch") != version_facts().get("torch"):
+            return f"was measured with torch {self.versions.get('torch')}"
+        return None
+
+
+def profile_path() -> Path:
+    """Where this machine's profile lies: $ARRIERO_HOME/device.json, by default in ~/.cache/arriero."""
+    home = os.environ.get("ARRIERO_HOME")
+    folder = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arriero"
+    return folder / "device.json"
+
+
+def load_profile(path: Path | None = None) -> DeviceProfile | None:
+    """This machine's profile, or None when it was never calibrated.
+
+    Raises:
+        ArrieroError: the file is there but is no device profile.
+    """
+    path = path or profile_path()
+    try:
+        return DeviceProfile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, ValueError):
+        raise ArrieroError(f"{path} is no device profile; remove it and run `arriero calibrate`") from None
+
+
+def save_profile(profile: DeviceProfile, path: Path | None = None) -> Path:
+    """Write the profile and return where it went."""
+    path = path or profile_path()
+    write_bytes_atomic(path, (profile.model_dump_json(indent=2) + "\n").encode())
+    return path

@@ -1,0 +1,253 @@
+"""The contract that every step of a model's life keeps: settings, plan, run, and the registry.
+
+To add a stage: write one file in the room it belongs to, with a settings class and the two methods,
+decorate the class with :func:`register`, and add its line to :data:`STAGES`. The recipe schema, the
+command ``arriero <kind>``, planning, metering, reuse and the report follow from that.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from arriero.artifacts import Artifact, LicenseRecord
+from arriero.cost import Estimate
+from arriero.cost.device import DeviceProfile, Rate
+from arriero.errors import ArrieroError, did_you_mean
+
+STAGES = {
+    "curate": "arriero.data.curate",
+    "tokenizer": "arriero.tokenization.train",
+    "tokenize": "arriero.data.tokenize",
+    "pretrain": "arriero.training.pretrain",
+    "sft": "arriero.tuning.sft",
+    "dpo": "arriero.alignment.dpo",
+    "evaluate": "arriero.evaluation.evaluate",
+    "quantize": "arriero.compression.quantize",
+    "export": "arriero.compression.export",
+}
+"""The module that defines each kind of stage, in the order of a model's life. One line adds a stage."""
+
+ArtifactType = Literal["corpus", "tokenizer", "tokens", "model", "scores"]
+
+
+# ---------------------------------------------------------------- specs: artifacts that are not made yet
+
+
+class Spec(BaseModel):
+    """What is known of an artifact without making it. After the run the same class holds the true figures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: str
+
+
+class CorpusSpec(Spec):
+    """Curated documents, split into train and validation (and more) by document."""
+
+    type: Literal["corpus"] = "corpus"
+    splits: dict[str, SplitSpec]
+    bytes_read: int = 0
+
+
+class SplitSpec(BaseModel):
+    """Size of one split; ``bytes`` counts UTF-8 bytes of the text alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    documents: int
+    bytes: int
+
+
+class TokenizerSpec(Spec):
+    type: Literal["tokenizer"] = "tokenizer"
+    vocab_size: int
+    bytes_per_token: float = Field(description="mean UTF-8 bytes a token stands for, on its own training text")
+
+
+class TokensSpec(Spec):
+    """Packed token shards."""
+
+    type: Literal["tokens"] = "tokens"
+    vocab_size: int
+    splits: dict[str, TokenSplitSpec]
+
+
+class TokenSplitSpec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    documents: int
+    tokens: int
+    bytes: int
+
+
+class ModelSpec(Spec):
+    """A model in a Hugging Face folder, with its tokenizer."""
+
+    type: Literal["model"] = "model"
+    config: dict[str, Any] = Field(description="the family's configuration, as models.DecoderConfig dumps it")
+    n_parameters: int
+    weight_bytes: int = Field(description="bytes of the weight files on disk")
+    format: str = Field(default="float32", description="float32, bfloat16, int8, int4")
+    lora: dict[str, Any] | None = Field(default=None, description="rank and targets when it is an adapter")
+
+
+class ScoresSpec(Spec):
+    """Results of an evaluation; the figures themselves are in the artifact's scores.json."""
+
+    type: Literal["scores"] = "scores"
+    models: list[str]
+    measures: list[str]
+
+
+CorpusSpec.model_rebuild()
+TokensSpec.model_rebuild()
+
+
+# ---------------------------------------------------------------- the contract
+
+
+class StageSettings(BaseModel):
+    """Base of every stage's settings: unknown keys are errors, every field has a default that works or is required,
+    and every field has a description, which is its ``--help``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    seed: int | None = Field(default=None, ge=0, lt=2**31, description="random seed; by default the recipe's")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing a stage takes: the type of artifact, and whether it can do without."""
+
+    type: ArtifactType
+    help: str
+    optional: bool = False
+    many: bool = False
+    """Several artifacts may be given under this role (``evaluate`` compares models)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage will make and what that costs. Energy, CO2 and money are filled in by the walk."""
+
+    spec: Spec
+    estimate: Estimate
+    notes: list[str] = field(default_factory=list)
+    """What the estimate rests on or leaves out, in a line each."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage made: the true spec, further facts for the report, licences of the raw files it read."""
+
+    spec: Spec
+    facts: dict[str, Any] = field(default_factory=dict)
+    licenses: list[LicenseRecord] = field(default_factory=list)
+
+
+class Context(Protocol):
+    """What the run hands to a stage."""
+
+    folder: Path
+    """Empty folder where the stage puts the files of its artifact; it becomes the artifact when `run` returns."""
+    state: Path
+    """Folder that survives a kill, for resumable state and caches; removed once the artifact is committed."""
+    seed: int
+
+    def progress(self, done: float, total: float | None, unit: str, **figures: float | str) -> None:
+        """Tell how far the stage is. ``figures`` are shown beside the bar, e.g. ``loss=2.31``. Cheap: call often."""
+
+    def log(self, **figures: Any) -> None:
+        """Append one JSON line to ``logs/metrics.jsonl`` of the artifact. Survives kills."""
+
+    def say(self, line: str) -> None:
+        """Show one line to the user above the progress display."""
+
+    def stop_requested(self) -> bool:
+        """True after Ctrl-C or SIGTERM: save what is needed to go on and raise ``Interrupted``."""
+
+    def count_flops(self, flops: float) -> None:
+        """Add arithmetic really done, for the measured side of the ledger."""
+
+
+S = TypeVar("S", bound=StageSettings)
+Specs = Mapping[str, Any]
+"""role -> Spec (or list of specs where the input is `many`); optional inputs not given are absent."""
+Inputs = Mapping[str, Any]
+"""role -> Artifact (or list of artifacts)."""
+
+
+class Stage(ABC, Generic[S]):
+    """One step of a model's life."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Part of the stage's key: raise it when the same settings and inputs would give another result."""
+    makes: ClassVar[ArtifactType]
+    inputs: ClassVar[dict[str, Input]] = {}
+    help: ClassVar[str]
+    """One line for ``arriero --help``; the class's docstring is the text of ``arriero <kind> --help``."""
+    Settings: type[S]
+
+    @abstractmethod
+    def plan(self, settings: S, specs: Specs, device: DeviceProfile) -> Plan:
+        """Say what the stage will make and what it will take, without making it."""
+
+    @abstractmethod
+    def run(self, settings: S, inputs: Inputs, context: Context) -> Outcome:
+        """Make it, for real."""
+
+    def probe(self) -> dict[str, Rate]:
+        """Measure this stage's own code on a small made-up input, for ``arriero calibrate``.
+
+        Returns rates by name (``"<kind>.<what>"``), each measured in about a second or less.
+        """
+        return {}
+
+
+_registry: dict[str, type[Stage[Any]]] = {}
+
+
+def register(cls: type[Stage[Any]]) -> type[Stage[Any]]:
+    """Class decorator: make the stage known by its kind."""
+    _registry[cls.kind] = cls
+    return cls
+
+
+def stage_modules() -> dict[str, str]:
+    """kind -> module, of Arriero itself and of installed packages (entry point group ``arriero.stages``)."""
+    return {**STAGES, **{point.name: point.value for point in entry_points(group="arriero.stages")}}
+
+
+def get_stage(kind: str) -> Stage[Any]:
+    """The stage of that kind; its module is imported on first use.
+
+    Raises:
+        ArrieroError: there is no such kind.
+    """
+    modules = stage_modules()
+    if kind not in _registry:
+        if kind not in modules:
+            raise ArrieroError(f"unknown kind of stage '{kind}'{did_you_mean(kind, modules)}")
+        importlib.import_module(modules[kind])
+    return _registry[kind]()
+
+
+def open_input(artifact: Artifact, expected: type[Spec]) -> Any:
+    """The true spec of an input artifact, as ``expected``."""
+    return expected.model_validate(artifact.manifest.spec)
+
+
+SpecOf: dict[str, type[Spec]] = {
+    "corpus": CorpusSpec,
+    "tokenizer": TokenizerSpec,
+    "tokens": TokensSpec,
+    "model": ModelSpec,
+    "scores": ScoresSpec,
+}
+Probe = Callable[[], dict[str, Rate]]
