@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from arriero.artifacts import Artifact, LicenseRecord
 from arriero.cost import Estimate
@@ -118,6 +118,15 @@ class StageSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     seed: int | None = Field(default=None, ge=0, lt=2**31, description="random seed; by default the recipe's")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would read ``true`` as 1 where a number is wanted."""
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and "bool" not in str(field.annotation):
+            raise ValueError(f"should not be {str(value).lower()}")
+        return value
 
 
 @dataclass(frozen=True)

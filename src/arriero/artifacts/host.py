@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-from arriero import __version__
+from arriero.version import __version__
 
 _LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic")
 

@@ -39,6 +39,21 @@ class AttentionPoint(_Part):
     backward_flops_per_s: float
 
 
+ElementwiseKind = Literal["in_place", "stream", "transcendental", "softmax", "reduction"]
+"""Classes of operations whose time is bytes over a rate: overwriting an operand, plain arithmetic into a new
+tensor, with an exponential in it, row-wise softmax, sums along rows."""
+
+
+class ElementwisePoint(_Part):
+    """Sustained rate of one class of element-wise operation. Allocating the result is part of it: a fresh block
+    is mapped page by page, which can take longer than the arithmetic."""
+
+    kind: ElementwiseKind
+    dtype: Literal["float32", "bfloat16"]
+    bytes: int = Field(description="read plus written by one call")
+    bytes_per_s: float
+
+
 class Rate(_Part):
     """Units a stage's own code gets through in a second, measured by the stage's probe."""
 
@@ -53,6 +68,7 @@ class DeviceProfile(_Part):
     format: Literal["arriero.device/1"] = "arriero.device/1"
     cpu: str
     device: str = Field(default="cpu", description="torch device type the rates were measured on")
+    accelerator: str | None = Field(default=None, description="the accelerator's name as its driver gives it")
     cores: int
     threads: int = Field(description="torch threads in use")
     memory_bytes: int
@@ -60,12 +76,14 @@ class DeviceProfile(_Part):
     versions: dict[str, str]
     matmul: list[MatmulPoint]
     attention: list[AttentionPoint]
+    elementwise: list[ElementwisePoint]
     copy_bytes_per_s: float = Field(description="read plus write of a block far larger than the caches")
     op_seconds: float = Field(description="cost of one small eager operation")
     optimizer_params_per_s: float = Field(description="fused AdamW, fp32 states")
     bf16_pays: bool = Field(description="bf16 autocast beats fp32 on a small model's training step here")
     process_bytes: int = Field(description="resident memory of a process that has loaded torch and Arriero")
     rates: dict[str, Rate] = Field(default={}, description="what the stages' probes measured, by rate name")
+    notes: list[str] = Field(default=[], description="what disturbed the measuring, a line each")
 
     def rate(self, name: str) -> Rate | None:
         """A stage's measured rate, or None when it has not been measured on this machine."""
@@ -83,7 +101,9 @@ class DeviceProfile(_Part):
 def profile_path() -> Path:
     """Where this machine's profile lies: $ARRIERO_HOME/device.json, by default in ~/.cache/arriero."""
     home = os.environ.get("ARRIERO_HOME")
-    folder = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arriero"
+    folder = (
+        Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arriero"
+    )
     return folder / "device.json"
 
 

@@ -62,7 +62,12 @@ class Quantity(BaseModel):
     def band(cls, value: float, spread: float, unit: str, basis: Basis, source: str = "") -> Quantity:
         """``value`` with a multiplicative band: low = value / (1 + spread), high = value * (1 + spread)."""
         return cls(
-            value=value, low=value / (1 + spread), high=value * (1 + spread), unit=unit, basis=basis, source=source
+            value=value,
+            low=value / (1 + spread),
+            high=value * (1 + spread),
+            unit=unit,
+            basis=basis,
+            source=source,
         )
 
     @property
@@ -70,7 +75,9 @@ class Quantity(BaseModel):
         return self.basis != "unknown"
 
     def scaled(self, factor: float, unit: str | None = None, source: str | None = None) -> Quantity:
-        """This quantity times an exact, non-negative factor."""
+        """This quantity times an exact, non-negative factor; unknown stays unknown."""
+        if not self.known:
+            return Quantity.unknown(unit or self.unit, source if source is not None else self.source)
         return self.times(Quantity.exact(factor, "", self.basis), unit or self.unit, source)
 
     def times(self, other: Quantity, unit: str, source: str | None = None) -> Quantity:

@@ -1,0 +1,50 @@
+# Everything runs from here; each target sets up .venv by itself when it is not there yet.
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= python3
+STAMP  := $(VENV)/.installed
+MODEL  := runs/quickstart/int8
+
+.PHONY: demo test test-fast test-long lint format clean help
+
+help:             ## list the targets
+	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
+	touch $@
+
+$(STAMP)-dev: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,dev,parity]'
+	touch $@
+
+demo: $(STAMP)    ## the whole life of a small model: plan, run, report, one question over HTTP
+	$(BIN)/arriero run recipes/quickstart.yaml
+	$(BIN)/arriero ask $(MODEL) "What is the capital of France?"
+	@echo
+	@echo "Talk to it:      $(BIN)/arriero chat $(MODEL)"
+	@echo "In the browser:  $(BIN)/arriero serve $(MODEL)"
+	@echo "The report:      runs/quickstart/report.html"
+
+test: lint        ## lint, then every test that fits into CI
+	$(BIN)/pytest -m "not long"
+
+test-fast: $(STAMP)-dev ## the quick tests only
+	$(BIN)/pytest -m "not slow and not long"
+
+test-long: $(STAMP)-dev ## the tests that take minutes each
+	$(BIN)/pytest -m long
+
+lint: $(STAMP)-dev ## ruff, mypy and the layers of the house
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)-dev ## let ruff put the code in order
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+clean:            ## remove the environment, runs and caches
+	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

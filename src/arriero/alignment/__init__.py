@@ -1,0 +1,1 @@
+"""Alignment: making a tuned model prefer what people prefer."""

@@ -1,0 +1,241 @@
+"""The command line: commands made from the stage registry, and the walks. No logic lives here."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from arriero.version import __version__
+from arriero.errors import ArrieroError
+from arriero.stage import stage_modules
+
+
+Walk = Callable[..., Any]
+
+
+class Commands(click.Group):
+    """The fixed commands, and one per kind of stage, built when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *stage_modules()]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return super().get_command(ctx, name) or (_stage_command(name) if name in stage_modules() else None)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups = {"The road": [*self.commands], "Single stages": [*stage_modules()]}
+        for title, names in groups.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl([(name, cmd.get_short_help_str(90)) for name, cmd in found if cmd and not cmd.hidden])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:  # fmt: skip
+        from arriero.errors import did_you_mean
+
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise ArrieroError(f"there is no command '{args[0]}'{did_you_mean(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="arriero")
+def cli() -> None:
+    """Arriero takes a language model through its whole life on the machine you have, and tells the price first.
+
+    Start with `arriero plan recipes/quickstart.yaml`, then `arriero run` the same file.
+    """
+
+
+def _out() -> Console:
+    return Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+_RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
+_OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]")
+_UNTIL = click.option("--until", metavar="STAGE", help="Only this stage and those it needs.")
+_SET = click.option("--set", "sets", metavar="STAGE.KEY=VALUE", multiple=True, help="Override a setting (repeatable).")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+
+
+@cli.command()
+@_RECIPE
+@_OUT
+@_UNTIL
+@_SET
+@_JSON
+def plan(recipe: Path, out: Path | None, until: str | None, sets: tuple[str, ...], as_json: bool) -> None:
+    """Say what a recipe will make and what it will cost, without running it."""
+    from arriero.recipe.printing import print_plan
+    from arriero.recipe.walks import make_plan
+
+    planned, _ = make_plan(recipe, out=out, until=until, sets=sets, say=_say)
+    if as_json:
+        click.echo(json.dumps(planned.to_json(), indent=2))
+    else:
+        print_plan(planned, _out())
+
+
+@cli.command()
+@_RECIPE
+@_OUT
+@_UNTIL
+@_SET
+@click.option("--max-seconds", metavar="S", type=float, help="Refuse to start when the plan's upper end is over this.")
+@click.option("--max-money", metavar="SUM", type=float, help="The same for money, in the price table's currency.")
+@click.option("--max-memory", metavar="SIZE", help="The same for peak memory, e.g. 4GB or 512MB.")
+def run(
+    recipe: Path, out: Path | None, until: str | None, sets: tuple[str, ...],
+    max_seconds: float | None, max_money: float | None, max_memory: str | None,
+) -> None:  # fmt: skip
+    """Plan a recipe, print the plan, run it, and write the report. The same command again goes on or reuses."""
+    from arriero.recipe.walks import run_recipe
+
+    run_recipe(
+        recipe, out=out, until=until, sets=sets, console=_out(), say=_say,
+        max_seconds=max_seconds, max_money=max_money, max_memory=max_memory,
+    )  # fmt: skip
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_JSON
+def report(folder: Path, as_json: bool) -> None:
+    """Write report.html (and report.json) of a run folder: predicted beside measured, curves, scores, lineage."""
+    from arriero.recipe.walks import make_report
+
+    page, data = make_report(folder)
+    click.echo(json.dumps(data, indent=2) if as_json else f"report: {page}")
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_JSON
+def show(path: Path, as_json: bool) -> None:
+    """Print an artifact: facts, lineage back to the raw files, licences met on the way."""
+    from arriero.artifacts import Artifact
+    from arriero.recipe.printing import print_artifact
+
+    artifact = Artifact.open(path, hashes=True)
+    if as_json:
+        click.echo(artifact.manifest.model_dump_json(indent=2))
+    else:
+        print_artifact(artifact, _out())
+
+
+@cli.command()
+@click.option("--short", is_flag=True, help="About 15 seconds instead of 45; wider bands.")
+def calibrate(short: bool) -> None:
+    """Measure this machine; plans are priced with the result."""
+    from arriero.recipe.calibration import calibrate_machine
+    from arriero.recipe.printing import print_profile
+
+    profile, path = calibrate_machine(short=short, say=_say)
+    print_profile(profile, path, _out())
+
+
+_MODEL = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+_TEMPERATURE = click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+_MAX_TOKENS = click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Longest answer.")
+
+
+@cli.command()
+@_MODEL
+@click.option("--prompt", help="Answer this one message and end.")
+@click.option("--system", help="System message.")
+@_TEMPERATURE
+@_MAX_TOKENS
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler.")
+def chat(model: Path, prompt: str | None, system: str | None, temperature: float, max_tokens: int, seed: int) -> None:
+    """Talk to a model in the terminal. MODEL is a model artifact or a Hugging Face folder."""
+    from arriero.serving.chat import chat as talk
+
+    talk(model, prompt=prompt, system=system, temperature=temperature, max_tokens=max_tokens, seed=seed)
+
+
+@cli.command()
+@_MODEL
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the default is this machine only.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--api-key", envvar="ARRIERO_API_KEY", help="Key that clients must send.  [default: made and printed]")
+@click.option("--no-key", is_flag=True, help="Let anyone who reaches the port use the model.")
+@click.option("--max-batch", type=click.IntRange(min=1), default=8, show_default=True, help="Requests answered at a time.")
+def serve(model: Path, host: str, port: int, api_key: str | None, no_key: bool, max_batch: int) -> None:
+    """Serve a model: OpenAI-compatible API and a chat page."""
+    from arriero.serving.server import serve as start
+
+    start(model, host=host, port=port, api_key=api_key, no_key=no_key, max_batch=max_batch)
+
+
+@cli.command()
+@_MODEL
+@click.argument("question")
+def ask(model: Path, question: str) -> None:
+    """Start the server on a free port, ask one question over HTTP, print the answer, stop the server."""
+    from arriero.serving.client import demo_question
+
+    answer = demo_question(model, question)
+    click.echo(f"{question}\n  {answer.text}\n  ({answer.tokens} tokens, {answer.tokens_per_s:.0f} tokens/s, over HTTP)")
+
+
+def _stage_command(kind: str) -> click.Command:
+    from arriero.recipe.command import stage_params
+
+    stage, params = stage_params(kind)
+    params += [
+        click.Option(["--out"], metavar="DIR", type=click.Path(path_type=Path), help=f"Folder of the artifact.  [default: runs/{kind}]"),
+        click.Option(["--plan", "plan_only"], is_flag=True, help="Only say what it would make and cost."),
+    ]  # fmt: skip
+
+    def callback(**values: Any) -> None:
+        from arriero.recipe.walks import run_stage_command
+
+        run_stage_command(kind, values, console=_out(), say=_say)
+
+    help_text = f"{stage.help}\n\n{type(stage).__doc__ or ''}"
+    return click.Command(kind, params=params, callback=callback, help=help_text, short_help=stage.help)
+
+
+def _disk_full(error: OSError) -> str:
+    where = f" at {error.filename}" if error.filename else ""
+    return f"the disk is full{where}; what was finished is intact: free some space and give the same command again"
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on become one line and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except ArrieroError as error:
+        click.echo(f"arriero: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("arriero: stopped; what was finished is intact and the same command goes on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        click.echo(f"arriero: {_disk_full(error)}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

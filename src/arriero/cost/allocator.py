@@ -1,0 +1,40 @@
+"""Keeping freed memory in the process instead of handing it back and fetching it again.
+
+The C library maps every large tensor afresh and returns it to the system when it is freed. Each page then
+faults on first touch, every step anew; on virtual machines that can take longer than the arithmetic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Make malloc reuse large freed blocks. Call before the first large tensor, in training and in calibrating alike.
+
+    Returns False where the C library has no such switch (it is glibc's ``mallopt``).
+    """
+    library = _glibc()
+    if library is None:
+        return False
+    return bool(library.mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(
+        library.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    )
+
+
+def return_freed_memory() -> bool:
+    """Hand what is free back to the system, so that the next stage's peak memory is its own."""
+    library = _glibc()
+    return library is not None and bool(library.malloc_trim(0))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

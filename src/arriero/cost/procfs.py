@@ -1,0 +1,59 @@
+"""What the system says of this process: resident memory, CPU seconds, seconds taken by a hypervisor."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def resident_bytes(proc: Path = PROC) -> int:
+    """Resident memory of this process now; where the system does not say, its peak so far."""
+    return _status("VmRSS", proc) or _peak_by_rusage()
+
+
+def peak_resident_bytes(proc: Path = PROC) -> int:
+    """Largest resident memory since the process began or since :func:`reset_peak`."""
+    return _status("VmHWM", proc) or _peak_by_rusage()
+
+
+def reset_peak(proc: Path = PROC) -> bool:
+    """Start the peak anew from the present resident memory; False where the system does not allow it."""
+    try:
+        (proc / "self" / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def steal_seconds(proc: Path = PROC) -> float:
+    """CPU seconds that a hypervisor took from all cores since boot; 0 where the system does not say."""
+    try:
+        fields = (proc / "stat").read_text().split("\n", 1)[0].split()
+        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def cpu_seconds() -> float:
+    """User plus system time of this process and of its children that have ended."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _status(field: str, proc: Path) -> int | None:
+    try:
+        text = (proc / "self" / "status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else None
+
+
+def _peak_by_rusage() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

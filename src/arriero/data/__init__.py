@@ -1,0 +1,1 @@
+"""Data: reading and curating documents, token shards, packed windows, conversations."""

@@ -1,0 +1,101 @@
+"""Bits per byte: how well a model predicts held-out text, whatever its vocabulary.
+
+Every token but a document's first is scored exactly once (EOS too: where a text ends is part of it). Documents
+longer than the model's context are read in windows that overlap, so that each token has the tokens of
+at least ``context - stride`` places before it in sight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arriero.evaluation.documents import Documents
+from arriero.models.protocol import LanguageModel
+
+Floats = NDArray[np.float64]
+TOKENS_AT_ONCE = 1 << 14
+"""Tokens that are handed to the model between two reports of progress."""
+Window = tuple[int, int, int]
+"""(start, stop, first): a window of tokens ``start:stop`` of which those from ``first`` on are scored."""
+
+
+def windows(length: int, context: int | None, stride: int) -> Iterator[Window]:
+    """Windows over a document of ``length`` tokens; without a ``context`` one window holds it all.
+
+    Raises:
+        ValueError: ``stride`` is not between 1 and ``context - 1``: some token would have nothing before it.
+    """
+    if context is None or length <= context:
+        if length > 1:
+            yield 0, length, 1
+        return
+    if not 1 <= stride < context:
+        raise ValueError(f"stride {stride} for a context of {context}")
+    yield 0, context, 1
+    scored = context
+    while scored < length:
+        stop = min(scored + stride, length)
+        yield stop - context, stop, scored
+        scored = stop
+
+
+def default_stride(context: int) -> int:
+    """Half the context: every token sees at least the other half, and the work is doubled at most."""
+    return max(1, context // 2)
+
+
+def score_documents(
+    model: LanguageModel,
+    documents: Documents,
+    context: int | None,
+    stride: int | None = None,
+    progress: Callable[[int], None] = lambda tokens: None,
+) -> Floats:
+    """Bits of each document [n]: minus log2 of the probability of all its tokens but the first.
+
+    Args:
+        context: most tokens that the model takes at once; None for no limit.
+        stride: tokens scored by each window after a document's first; by default half the context.
+        progress: is told the number of window tokens gone through, after every batch.
+    """
+    step = stride or default_stride(context or 2)
+    jobs = [
+        (number, window)
+        for number, ids in enumerate(documents.ids)
+        for window in windows(len(ids), context, step)
+    ]
+    # windows of like length together: less padding
+    jobs.sort(key=lambda job: job[1][0] - job[1][1])
+    bits = np.zeros(len(documents.ids))
+    for batch in _batches(jobs):
+        texts = [documents.ids[number][start:stop].tolist() for number, (start, stop, _) in batch]
+        for (number, (start, _, first)), values in zip(batch, model.token_logprobs(texts), strict=True):
+            bits[number] -= values[first - start - 1 :].sum() / math.log(2)
+        progress(sum(map(len, texts)))
+    return bits
+
+
+def window_lengths(length: float, context: int, stride: int | None = None) -> tuple[float, float]:
+    """(windows, tokens in them) of a document of ``length`` tokens, for a plan; ``length`` may be a mean."""
+    if length <= context:
+        return 1.0, length
+    more = math.ceil((length - context) / (stride or default_stride(context)))
+    return 1.0 + more, context * (1.0 + more)
+
+
+def _batches(jobs: Sequence[tuple[int, Window]]) -> Iterator[list[tuple[int, Window]]]:
+    batch: list[tuple[int, Window]] = []
+    tokens = 0
+    for job in jobs:
+        size = job[1][1] - job[1][0]
+        if batch and tokens + size > TOKENS_AT_ONCE:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(job)
+        tokens += size
+    if batch:
+        yield batch

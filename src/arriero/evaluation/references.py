@@ -1,0 +1,53 @@
+"""The references that no stage made: n-gram models of the training split."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from arriero.cost.device import Rate
+from arriero.evaluation.documents import training_documents
+from arriero.evaluation.settings import EvaluateSettings
+from arriero.models.ngram import NGram
+
+UNIGRAM = "unigram"
+FIT_RATE, SCORE_RATE = "evaluate.ngram_tokens_per_s", "evaluate.ngram_scored_per_s"
+_PROBE_TOKENS, _PROBE_VOCABULARY, _PROBE_ORDER = 200_000, 4096, 5
+BYTES_PER_TOKEN = 130
+"""Most memory a training token takes while orders up to 5 are counted; measured on English text."""
+
+
+def reference_orders(settings: EvaluateSettings) -> dict[str, int]:
+    """name -> order of the references that the settings ask for."""
+    found = {f"{settings.ngram_order}-gram": settings.ngram_order} if settings.ngram else {}
+    return found | ({UNIGRAM: 1} if settings.unigram else {})
+
+
+def fit_reference(tokens: Path, order: int, vocab_size: int, most_tokens: int) -> NGram:
+    """A model of the training split's first ``most_tokens`` tokens (0 = all)."""
+    return NGram.fit(training_documents(tokens, most_tokens), order, vocab_size)
+
+
+def fitting_seconds(order: int, tokens: int, per_s: float) -> float:
+    """The probe counts order 5; time goes with the orders counted, the unigram's included."""
+    return order / _PROBE_ORDER * tokens / per_s
+
+
+def measure_ngram() -> dict[str, Rate]:
+    """Tokens per second of fitting and of scoring, on made-up text with repeats like a language's."""
+    rng = np.random.default_rng(0)
+    ids = np.minimum(rng.zipf(1.2, _PROBE_TOKENS), _PROBE_VOCABULARY) - 1
+    documents = np.split(ids, range(400, _PROBE_TOKENS, 400))
+    NGram.fit(documents[:50], _PROBE_ORDER, _PROBE_VOCABULARY)
+    start = time.perf_counter()
+    model = NGram.fit(documents, _PROBE_ORDER, _PROBE_VOCABULARY)
+    fitted = time.perf_counter()
+    model.token_logprobs(documents[:200])
+    scored = time.perf_counter()
+    n_scored = sum(map(len, documents[:200]))
+    return {
+        FIT_RATE: Rate(per_s=_PROBE_TOKENS / (fitted - start), spread=0.5, unit="tokens"),
+        SCORE_RATE: Rate(per_s=n_scored / (scored - fitted), spread=0.5, unit="tokens"),
+    }

@@ -1,0 +1,1 @@
+"""The engine: one generator for chat, serving, evaluation and rollouts."""

@@ -1,0 +1,1 @@
+"""Model families, their layers, and checkpoints in Hugging Face folders."""

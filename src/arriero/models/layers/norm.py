@@ -1,0 +1,55 @@
+"""Root-mean-square normalisation (Zhang & Sennrich, arXiv 1910.07467)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arriero.models.layers.precision import product_dtype
+
+
+class RMSNorm(nn.Module):
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension, worked out in float32.
+
+    The result has the dtype of ``x``, under autocast that of the products which it feeds: one cast here in place of
+    one in each of them.
+    """
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., width] -> [..., width]."""
+        result: Tensor = _RMSNormFunction.apply(x, self.weight, self.eps, product_dtype(x))
+        return result
+
+
+class _RMSNormFunction(torch.autograd.Function):
+    """Hand-written backward: a third fewer passes over memory than what autograd derives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        wide = x.float()
+        mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        inverse_rms = mean_square.add_(eps).rsqrt_()
+        normalised = wide * inverse_rms
+        ctx.x_dtype = x.dtype
+        ctx.save_for_backward(normalised, inverse_rms, weight)
+        return (normalised * weight.float()).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        normalised, inverse_rms, weight = ctx.saved_tensors
+        wide = gradient.float()
+        projected = wide * normalised
+        weight_gradient = projected.flatten(0, -2).sum(0)
+        # d x = (g w - n mean(g w n)) / rms
+        mean = (
+            torch.mv(projected.flatten(0, -2), weight.float()).view_as(inverse_rms).div_(projected.shape[-1])
+        )
+        x_gradient = torch.mul(wide, weight.float()).addcmul_(normalised, mean, value=-1).mul_(inverse_rms)
+        return x_gradient.to(ctx.x_dtype), weight_gradient.to(weight.dtype), None, None

@@ -1,0 +1,111 @@
+"""A linear layer that keeps its weight as packed low-bit codes with scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arriero.errors import ArrieroError
+from arriero.models.layers.linear import Linear
+from arriero.models.layers.packing import packed_columns, unpack
+
+
+@dataclass(frozen=True)
+class WeightScheme:
+    """Symmetric weight-only quantisation: code * scale, one scale per output channel or per group of inputs."""
+
+    bits: int
+    group_size: int | None = None
+    """Inputs that share a scale; None: the whole row (one scale per output channel)."""
+
+    BITS: ClassVar[tuple[int, ...]] = (4, 8)
+
+    @property
+    def name(self) -> str:
+        return f"int{self.bits}"
+
+    @property
+    def largest(self) -> int:
+        """Largest code; the smallest is ``-largest - 1``."""
+        return (1 << (self.bits - 1)) - 1
+
+    def groups(self, columns: int, where: str) -> int:
+        """Scales in a row of ``columns`` weights.
+
+        Raises:
+            ArrieroError: the group size does not divide the row; ``where`` names the layer.
+        """
+        if self.group_size is None:
+            return 1
+        if columns % self.group_size:
+            fitting = [size for size in (128, 64, 32, 16) if columns % size == 0]
+            advice = f"{fitting[0]} does" if fitting else "use one scale per channel (int8)"
+            raise ArrieroError(
+                f"group_size {self.group_size} does not divide the {columns} inputs of {where}; {advice}"
+            )
+        return columns // self.group_size
+
+
+class QuantizedLinear(nn.Module):
+    """``y = x (codes * scale)^T``; the weight is dequantised at every call. Not trainable.
+
+    Buffers: ``weight_packed`` int32 [out, ceil(in bits / 32)], ``weight_scale`` float [out, groups],
+    ``weight_shape`` int64 [2]; the names and shapes are those of compressed-tensors.
+    """
+
+    weight_packed: Tensor
+    weight_scale: Tensor
+    weight_shape: Tensor
+
+    def __init__(
+        self, in_features: int, out_features: int, scheme: WeightScheme, where: str = "a layer"
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.scheme = in_features, out_features, scheme
+        groups = scheme.groups(in_features, where)
+        packed = torch.empty(out_features, packed_columns(in_features, scheme.bits), dtype=torch.int32)
+        self.register_buffer("weight_packed", packed)
+        self.register_buffer("weight_scale", torch.empty(out_features, groups))
+        self.register_buffer("weight_shape", torch.tensor([out_features, in_features], dtype=torch.int64))
+
+    def codes(self) -> Tensor:
+        """The weight's codes: int8 [out, in]."""
+        return unpack(self.weight_packed, self.scheme.bits, self.in_features)
+
+    def dequantised(self, dtype: torch.dtype) -> Tensor:
+        """The weight that the codes stand for: [out, in]."""
+        codes = self.codes().to(dtype).view(self.out_features, self.weight_scale.shape[1], -1)
+        return (codes * self.weight_scale.to(dtype).unsqueeze(2)).view(self.out_features, self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out] in the dtype of x."""
+        return F.linear(x, self.dequantised(x.dtype))
+
+    def extra_repr(self) -> str:
+        group = f", group_size={self.scheme.group_size}" if self.scheme.group_size else ""
+        return f"in_features={self.in_features}, out_features={self.out_features}, {self.scheme.name}{group}"
+
+
+def quantizable(model: nn.Module) -> dict[str, Linear]:
+    """The linear layers inside the blocks, by name: what quantisation applies to (never the head)."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and name.startswith("blocks.")
+    }
+
+
+def use_quantized_layers(model: nn.Module, scheme: WeightScheme) -> None:
+    """Put empty quantised layers in the place of every quantisable layer of ``model``.
+
+    Raises:
+        ArrieroError: the scheme's group size does not fit a layer.
+    """
+    for name, layer in quantizable(model).items():
+        parent, _, attribute = name.rpartition(".")
+        replacement = QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name)
+        setattr(model.get_submodule(parent), attribute, replacement)

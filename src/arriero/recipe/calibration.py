@@ -1,0 +1,53 @@
+"""Calibrating this machine with the probes of every stage, and finding the profile a plan uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from arriero.cost.device import DeviceProfile, Rate, load_profile, profile_path, save_profile
+from arriero.stage import Stage, get_stage, stage_modules
+
+
+def stage_probes() -> dict[str, Callable[[], dict[str, Rate]]]:
+    """Every stage's probe, by kind."""
+    return {kind: get_stage(kind).probe for kind in stage_modules()}
+
+
+def calibrate_machine(
+    *, short: bool, say: Callable[[str], None], budget_s: float | None = None
+) -> tuple[DeviceProfile, Path]:  # fmt: skip
+    """Measure this machine and store the profile."""
+    from arriero.cost.calibrate import calibrate
+
+    budget = budget_s if budget_s is not None else (15.0 if short else 45.0)
+    profile = calibrate(budget_s=budget, short=short, probes=stage_probes(), progress=say)
+    return profile, save_profile(profile)
+
+
+def usable_profile(say: Callable[[str], None]) -> DeviceProfile:
+    """This machine's profile; a short one is measured when there is none or it describes another machine.
+
+    Raises:
+        ArrieroError: a stored profile cannot be read.
+    """
+    profile = load_profile()
+    reason = "this machine was never calibrated" if profile is None else profile.stale()
+    if profile is not None and reason is None:
+        missing = [kind for kind in stage_modules() if not _measured(profile, kind)]
+        if not missing:
+            return profile
+        reason = f"the profile lacks the rates of {', '.join(missing)}"
+    elif profile is not None:
+        reason = f"the stored profile {reason}"
+    say(f"{reason}: measuring it now, about 15 seconds (`arriero calibrate` measures longer and better)")
+    profile, _ = calibrate_machine(short=True, say=lambda line: None)
+    say(f"profile written to {profile_path()}")
+    return profile
+
+
+def _measured(profile: DeviceProfile, kind: str) -> bool:
+    """True when the profile holds that stage's rates, or the stage measures none."""
+    if type(get_stage(kind)).probe is Stage.probe:
+        return True
+    return any(name.startswith(f"{kind}.") for name in profile.rates)

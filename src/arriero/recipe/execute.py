@@ -1,0 +1,114 @@
+"""Running one stage for real: workplace, meter, manifest, commit. Both walks and the single commands use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+
+from arriero.artifacts import Artifact, Manifest
+from arriero.artifacts.artifact import list_files, merge_licenses
+from arriero.artifacts.commit import commit_folder, write_json_atomic
+from arriero.artifacts.host import host_facts, version_facts
+from arriero.artifacts.manifest import LOGS, MANIFEST, InputRecord
+from arriero.cost.meter import Measurement, Meter
+from arriero.cost.tariffs import Tariffs
+from arriero.errors import ArrieroError
+from arriero.recipe.context import METRICS, RunContext, StopFlag, read_metrics
+from arriero.recipe.keys import source_records
+from arriero.recipe.plan import by_role
+from arriero.recipe.progress import Display
+from arriero.recipe.runfolder import Workplace
+from arriero.recipe.schema import Step
+from arriero.stage import Outcome
+
+METER = "meter.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage about to be run: where its inputs lie, its key, and where its artifact goes."""
+
+    step: Step
+    inputs: Mapping[str, list[Artifact]]
+    key: str
+    final: Path
+
+
+def input_contents(inputs: Mapping[str, list[Artifact]]) -> dict[str, list[str]]:
+    """Content hashes by role, for the stage's key."""
+    return {role: [artifact.manifest.content for artifact in items] for role, items in inputs.items()}
+
+
+def execute(job: Job, display: Display, stop: StopFlag, tariffs: Tariffs) -> tuple[Artifact, Measurement]:
+    """Run the stage, meter it, commit its artifact.
+
+    Raises:
+        Interrupted: the stage was asked to stop; its state is kept.
+        ArrieroError: what the stage complains of.
+    """
+    place = Workplace(job.final)
+    place.open()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    seed = job.step.settings.seed or 0
+    try:
+        with Meter(place.state / METER, tariffs) as meter:
+            context = RunContext(place, seed, display, stop, meter)
+            try:
+                outcome = job.step.stage.run(job.step.settings, by_role(job.step, job.inputs), context)
+            finally:
+                context.close()
+            _keep_metrics(place)
+        measured = meter.result()
+        manifest = _manifest(job, outcome, measured, place.partial, started)
+        write_json_atomic(place.partial / MANIFEST, manifest.model_dump(mode="json"))
+        commit_folder(place.partial, job.final)
+    except BaseException:
+        place.drop_partial()
+        raise
+    place.drop_state()
+    return Artifact.open(job.final), measured
+
+
+def _keep_metrics(place: Workplace) -> None:
+    lines = read_metrics(place.state / METRICS)
+    if lines:
+        logs = place.partial / LOGS
+        logs.mkdir(exist_ok=True)
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (logs / METRICS).write_text(text, encoding="utf-8")
+
+
+def _manifest(job: Job, outcome: Outcome, measured: Measurement, folder: Path, started: str) -> Manifest:
+    stage = job.step.stage
+    if outcome.spec.type != stage.makes:
+        raise ArrieroError(f"stage '{job.step.name}' made {outcome.spec.type}, not {stage.makes}")
+    inputs = [
+        InputRecord(
+            role=role, name=artifact.name, kind=artifact.manifest.kind, key=artifact.manifest.key,
+            content=artifact.manifest.content, path=relpath(artifact.path, job.final.resolve()),
+        )
+        for role, artifacts in job.inputs.items() for artifact in artifacts
+    ]  # fmt: skip
+    inherited = [artifact.manifest.licenses for artifacts in job.inputs.values() for artifact in artifacts]
+    return Manifest(
+        name=job.step.name, kind=stage.kind, makes=stage.makes, key=job.key, stage_version=stage.version,
+        settings=job.step.settings.model_dump(mode="json"), seed=job.step.settings.seed or 0,
+        inputs=inputs, sources=source_records(job.step.settings), files=list_files(folder),
+        spec=outcome.spec.model_dump(mode="json"), facts=outcome.facts,
+        licenses=merge_licenses(outcome.licenses, *inherited),
+        versions=version_facts(), host=host_facts(), started=started,
+        ended=datetime.now(UTC).isoformat(timespec="seconds"), measured=measured.model_dump(mode="json"),
+    )  # fmt: skip
+
+
+def clear_state(final: Path) -> None:
+    """Remove what an abandoned attempt at ``final`` left."""
+    place = Workplace(final)
+    shutil.rmtree(place.partial, ignore_errors=True)
+    shutil.rmtree(place.state, ignore_errors=True)

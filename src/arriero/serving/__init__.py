@@ -1,0 +1,1 @@
+"""The OpenAI-compatible server with its chat page, the chat in the terminal, and a small client."""

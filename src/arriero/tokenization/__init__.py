@@ -1,0 +1,1 @@
+"""Tokenization: training a tokenizer, text to ids and back, chat templates, decoding streams."""

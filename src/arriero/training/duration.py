@@ -1,0 +1,143 @@
+"""Lengths of a training run as people say them: "2e6 tokens", "3 epochs", "500 steps", "30 seconds", "2 %"."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
+
+_AMOUNT = re.compile(r"([0-9][0-9_,]*\.?[0-9]*(?:[eE][+]?[0-9]+)?|\.[0-9]+)\s*([a-zA-Z%]+)")
+
+
+def _split(text: str, units: dict[str, str], example: str) -> tuple[float, str]:
+    """("2e6 tokens", ...) -> (2e6, "tokens"); the error names the text and gives a right one."""
+    found = _AMOUNT.fullmatch(text.strip())
+    unit = units.get(found.group(2).lower()) if found else None
+    if found is None or unit is None:
+        known = ", ".join(dict.fromkeys(units.values()))
+        raise ValueError(
+            f"'{text}' is not understood; write a number and one of {known}, for example '{example}'"
+        )
+    amount = float(found.group(1).replace("_", "").replace(",", ""))
+    if not amount > 0 or not math.isfinite(amount):
+        raise ValueError(f"'{text}' should be more than zero, for example '{example}'")
+    return amount, unit
+
+
+def _number(amount: float) -> str:
+    return str(int(amount)) if amount == int(amount) else repr(amount)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long to train, in tokens, epochs or optimizer steps."""
+
+    amount: float
+    unit: str
+
+    _UNITS: ClassVar[dict[str, str]] = {
+        "tokens": "tokens", "token": "tokens", "epochs": "epochs", "epoch": "epochs", "steps": "steps", "step": "steps",
+    }  # fmt: skip
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read "2e6 tokens", "3 epochs" or "500 steps".
+
+        Raises:
+            ValueError: none of these, or not more than zero.
+        """
+        amount, unit = _split(text, cls._UNITS, "2e6 tokens")
+        if unit == "steps" and amount != int(amount):
+            raise ValueError(f"'{text}': steps should be a whole number")
+        return cls(amount, unit)
+
+    def __str__(self) -> str:
+        return f"{_number(self.amount)} {self.unit}"
+
+    def samples(self, n_samples: int, tokens_per_sample: float, batch_size: int) -> int:
+        """Samples to train on. Tokens and steps fill whole batches; an epoch may end with a smaller one.
+
+        Args:
+            n_samples: samples in the training set.
+            tokens_per_sample: mean tokens a sample is made of (padding not counted).
+            batch_size: samples an optimizer step.
+        """
+        if self.unit == "epochs":
+            return max(1, round(self.amount * n_samples))
+        if self.unit == "steps":
+            return int(self.amount) * batch_size
+        return math.ceil(self.amount / (tokens_per_sample * batch_size)) * batch_size
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How often to do something: every so many seconds or steps."""
+
+    amount: float
+    unit: str
+
+    _UNITS: ClassVar[dict[str, str]] = {
+        "s": "seconds", "seconds": "seconds", "second": "seconds", "min": "minutes", "minutes": "minutes",
+        "minute": "minutes", "steps": "steps", "step": "steps",
+    }  # fmt: skip
+
+    @classmethod
+    def parse(cls, text: str) -> Interval:
+        """Read "30 seconds", "5 minutes" or "200 steps".
+
+        Raises:
+            ValueError: none of these, or not more than zero.
+        """
+        amount, unit = _split(text, cls._UNITS, "30 seconds")
+        if unit == "steps" and amount != int(amount):
+            raise ValueError(f"'{text}': steps should be a whole number")
+        return cls(amount * 60, "seconds") if unit == "minutes" else cls(amount, unit)
+
+    def __str__(self) -> str:
+        return f"{_number(self.amount)} {self.unit}"
+
+    def due(self, steps: int, seconds: float) -> bool:
+        """True when ``steps`` steps or ``seconds`` seconds since the last time are enough."""
+        return (steps if self.unit == "steps" else seconds) >= self.amount
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """Length of the warm-up: a share of the run, or steps."""
+
+    amount: float
+    unit: str
+
+    _UNITS: ClassVar[dict[str, str]] = {"%": "%", "steps": "steps", "step": "steps"}
+
+    @classmethod
+    def parse(cls, text: str) -> Warmup:
+        """Read "2 %" or "100 steps" (or "0": none).
+
+        Raises:
+            ValueError: none of these, or a share over 100 %.
+        """
+        if text.strip() in ("0", "0.0"):
+            return cls(0.0, "steps")
+        amount, unit = _split(text, cls._UNITS, "2 %")
+        if unit == "steps" and amount != int(amount):
+            raise ValueError(f"'{text}': steps should be a whole number")
+        if unit == "%" and amount > 100:
+            raise ValueError(f"'{text}': a share is at most 100 %")
+        return cls(amount, unit)
+
+    def __str__(self) -> str:
+        return f"{_number(self.amount)} {self.unit}" if self.amount else "0"
+
+    def steps(self, total: int) -> int:
+        """Warm-up steps of a run of ``total`` steps."""
+        return min(total, round(total * self.amount / 100) if self.unit == "%" else int(self.amount))
+
+
+# Settings hold the text in one normal form, so that "3 epoch" and "3 epochs" are the same setting.
+DurationText = Annotated[str, AfterValidator(lambda text: str(Duration.parse(text)))]
+IntervalText = Annotated[str, AfterValidator(lambda text: str(Interval.parse(text)))]
+WarmupText = Annotated[str, AfterValidator(lambda text: str(Warmup.parse(text)))]

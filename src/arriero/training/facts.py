@@ -1,0 +1,43 @@
+"""What a finished training run has to say for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arriero.cost.device import DeviceProfile
+
+if TYPE_CHECKING:
+    from arriero.training.loop import TrainResult
+
+MFU_FORMULA = (
+    "FLOPs of the training steps (multiply-adds count two, attention as it is worked out, nothing element-wise) "
+    "/ (seconds in training steps x the fastest matrix product in the device profile, in the run's precision)"
+)
+
+
+def training_facts(result: TrainResult, profile: DeviceProfile | None) -> dict[str, Any]:
+    """Loss curve, tokens, speed, arithmetic and precision of a run, over all its resumes."""
+    totals = result.totals
+    curve = totals.curve_means()
+    seconds = max(1e-9, totals.train_seconds)
+    facts: dict[str, Any] = {
+        "steps": result.steps, "samples": totals.samples, "tokens": totals.tokens,
+        "tokens_per_s": round(totals.tokens / seconds, 1), "train_seconds": round(totals.train_seconds, 3),
+        "loop_seconds": round(totals.seconds, 3), "flops": totals.flops, "precision": result.arithmetic.precision,
+        "threads": result.arithmetic.threads,
+        "loss": {"first": curve[0], "last": curve[-1], "lowest": min(curve), "curve": curve},
+        "heldout": totals.evaluations,
+    }  # fmt: skip
+    peak = peak_flops_per_s(profile, result.arithmetic.dtype)
+    if peak:
+        facts["mfu"] = {
+            "value": totals.train_flops / seconds / peak, "formula": MFU_FORMULA,
+            "precision": result.arithmetic.dtype, "peak_flops_per_s": peak,
+        }  # fmt: skip
+    return facts
+
+
+def peak_flops_per_s(profile: DeviceProfile | None, dtype: str) -> float | None:
+    """The fastest matrix product that was measured on this machine in ``dtype``; None when none was."""
+    rates = [point.flops_per_s for point in profile.matmul if point.dtype == dtype] if profile else []
+    return max(rates, default=None)

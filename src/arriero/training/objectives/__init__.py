@@ -1,0 +1,1 @@
+"""Objectives: what a training loop minimises, one file each."""

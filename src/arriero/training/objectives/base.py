@@ -1,0 +1,118 @@
+"""The objective: what a training loop minimises, on which samples.
+
+An objective gives the loop the SUM of its losses and the weight that the sum is to be divided by. The loop
+divides by the weight of the whole optimizer step, so that neither the number of micro-batches nor their
+uneven lengths change the gradient.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import torch
+
+    from arriero.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a batch: rows, tokens a row (padding included), scored positions, and whether attention is masked."""
+
+    rows: int
+    length: int
+    scored: int
+    masked: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of tokens, and which of their positions are scored.
+
+    Attributes:
+        ids: int64 [B, T]; shorter rows are padded on the right, which causal attention never looks at.
+        positions: int64 [S]: flat positions b * T + t whose next token is scored.
+        targets: int64 [S]: the token that follows each of them.
+        segments: int64 [B, T] or None: attention never crosses from one number to another.
+        tokens: tokens in the batch, padding left out.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    segments: torch.Tensor | None
+    tokens: int
+
+    @property
+    def shape(self) -> Shape:
+        rows, length = self.ids.shape
+        return Shape(rows, length, self.targets.shape[0], self.segments is not None)
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        import torch
+
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, torch.Tensor)})
+
+
+class Objective(ABC):
+    """One objective over a fixed set of samples."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Samples in the training set."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The samples with these indices as tensors on the CPU."""
+
+    @abstractmethod
+    def weight(self, batch: Batch) -> int:
+        """What the batch's loss sum is divided by to give a mean (scored tokens, pairs)."""
+
+    @abstractmethod
+    def loss_sum(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Sum of the losses, fp32, with its graph; and further sums for the log, detached, of the same weight."""
+
+    def synthetic(self, shape: Shape) -> Batch:
+        """A batch of that shape with nothing in it, made by torch alone so that a plan can trace it."""
+        import torch
+
+        return Batch(
+            ids=torch.zeros(shape.rows, shape.length, dtype=torch.int64),
+            positions=torch.zeros(shape.scored, dtype=torch.int64),
+            targets=torch.zeros(shape.scored, dtype=torch.int64),
+            segments=torch.zeros(shape.rows, shape.length, dtype=torch.int64) if shape.masked else None,
+            tokens=shape.rows * shape.length,
+        )
+
+    def head_recomputed(self, scored: int, vocab_size: int) -> int:
+        """How often the backward pass works out the head's logits of ``scored`` positions again."""
+        return 0
+
+    @abstractmethod
+    def tokens_per_sample(self) -> float:
+        """Mean tokens a sample is made of."""
+
+    def length(self, index: int) -> int:
+        """Length of a sample in tokens, where samples differ; those of like length share a micro-batch."""
+        return 0
+
+    def first_step_fault(self, means: dict[str, float], precision: Precision) -> str | None:
+        """What is wrong with the first step's means, which are known before anything is updated; or None."""
+        return None
+
+
+def scored_positions(ids: Any, scored: Any) -> tuple[Any, Any]:
+    """(flat positions, targets) of the tokens ``scored`` says count, both int64 [S], from arrays [B, T].
+
+    A token at t is scored at the position before it, t - 1; a row's first token has none and is never scored.
+    """
+    import numpy as np
+
+    rows, columns = np.nonzero(scored[:, 1:])
+    return rows * ids.shape[1] + columns, ids[rows, columns + 1].astype(np.int64)

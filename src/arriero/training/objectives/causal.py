@@ -1,0 +1,76 @@
+"""Causal language modelling on packed windows of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from arriero.training.objectives.base import Batch, scored_positions
+from arriero.training.objectives.next_token import NextToken
+
+
+class Windows(Protocol):
+    """Consecutive windows of a packed token stream (data.shards.PackedWindows)."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class PlannedWindows:
+    """Windows that are known by their number alone, full of zeros; what a plan is made with."""
+
+    def __init__(self, count: int, context_length: int) -> None:
+        self._count = count
+        self._span = context_length + 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        zeros = np.zeros((len(indices), self._span), dtype=np.int64)
+        return zeros, zeros
+
+
+class CausalObjective(NextToken):
+    """Predict every token from those before it in its window.
+
+    Several documents share a window. A document's first token (BOS) is never scored: nothing that comes before
+    can tell it. Positions run on through the window; with rotary embeddings only distances matter, so that
+    restarting them at each document would change nothing.
+
+    Args:
+        windows: gives (ids int64 [B, T + 1], document numbers int64 [B, T + 1]) of B windows.
+        context_length: T.
+        document_mask: attention stays inside a document. Without it a token may also look at the documents before
+            its own in the window, as GPT-3 was trained (Brown et al. 2020); Llama 3 was trained with it.
+    """
+
+    def __init__(self, windows: Windows, context_length: int, document_mask: bool) -> None:
+        self._windows = windows
+        self._context_length = context_length
+        self._document_mask = document_mask
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def tokens_per_sample(self) -> float:
+        return float(self._context_length)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Windows as rows: inputs [B, T], scored against the token that follows."""
+        ids, segments = self._windows.batch(indices)
+        scored = np.zeros(ids.shape, dtype=bool)
+        scored[:, 1:] = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] >= 0)
+        positions, targets = scored_positions(ids, scored)
+        # scored_positions counts in rows of T + 1 tokens, the model sees the first T of each
+        positions -= positions // ids.shape[1]
+        return Batch(
+            ids=torch.from_numpy(np.ascontiguousarray(ids[:, :-1])),
+            positions=torch.from_numpy(positions), targets=torch.from_numpy(targets),
+            segments=torch.from_numpy(np.ascontiguousarray(segments[:, :-1])) if self._document_mask else None,
+            tokens=ids.shape[0] * self._context_length,
+        )  # fmt: skip

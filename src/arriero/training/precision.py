@@ -1,0 +1,74 @@
+"""Precision and threads of a run: chosen once, kept over resumes, said in the facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from arriero.artifacts.commit import write_json_atomic
+from arriero.artifacts.host import usable_cores
+from arriero.cost.device import DeviceProfile, load_profile
+from arriero.training.settings import TrainSettings
+
+Precision = Literal["fp32", "bf16"]
+_CHOSEN = "arithmetic.json"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What decides on the last bit of every result, besides the code: precision and number of threads."""
+
+    precision: Precision
+    threads: int
+
+    @property
+    def dtype(self) -> str:
+        """The name that torch gives to the dtype of the products."""
+        return "bfloat16" if self.precision == "bf16" else "float32"
+
+
+def choose_arithmetic(settings: TrainSettings, profile: DeviceProfile | None) -> Arithmetic:
+    """Resolve ``auto`` precision (bf16 only where this machine's profile measured that it pays) and threads."""
+    precision: Precision
+    if settings.precision == "auto":
+        precision = "bf16" if profile is not None and profile.bf16_pays else "fp32"
+    else:
+        precision = settings.precision
+    return Arithmetic(precision, settings.threads or usable_cores())
+
+
+def kept_arithmetic(settings: TrainSettings, state: Path) -> Arithmetic:
+    """The choice of this run's first start, so that a resumed run goes on with the same bits.
+
+    Without it a profile measured anew, or a core more, between the kill and the resume would change the result.
+    """
+    path = state / _CHOSEN
+    if path.exists():
+        return Arithmetic(**json.loads(path.read_text(encoding="utf-8")))
+    chosen = choose_arithmetic(settings, load_profile())
+    write_json_atomic(path, asdict(chosen))
+    return chosen
+
+
+def autocast(precision: Precision, device: str = "cpu") -> AbstractContextManager[object]:
+    """Run products and attention in bf16 over fp32 weights, or leave everything in fp32."""
+    import torch
+
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def use_threads(threads: int) -> Iterator[None]:
+    """Set torch's threads while the body runs."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,120 @@
+"""What a real training step takes on this machine, beside what its trace is priced at.
+
+The roofline knows single operations; a step has them in a row, warm caches and cold ones, and Python in between.
+The ratio of a real step of one known model to its priced trace carries all of that over to other models.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+
+from arriero.cost.device import DeviceProfile, Rate
+from arriero.models.config import DecoderConfig
+from arriero.training.precision import Precision
+from arriero.training.settings import TrainSettings
+
+CONFIG = DecoderConfig(
+    vocab_size=2048,
+    d_model=192,
+    n_layers=3,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=48,
+    d_ff=512,
+    context_length=256,
+)
+ROWS = 8
+STEP_RATE, CHECKPOINT_RATE = "pretrain.steps.{dtype}", "pretrain.checkpoint_bytes"
+DTYPES: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
+_SECONDS = 1.0
+_LEAST_SPREAD = 0.1
+
+
+def measure() -> dict[str, Rate]:
+    """Steps per second of the known model in fp32 and bf16, and bytes per second of writing its checkpoint."""
+    rates = {}
+    for dtype, precision in DTYPES.items():
+        rates[STEP_RATE.format(dtype=dtype)] = _steps_per_s(precision)
+    rates[CHECKPOINT_RATE] = _checkpoint_bytes_per_s()
+    return rates
+
+
+def _steps_per_s(precision: Precision) -> Rate:
+    import torch
+
+    from arriero.cost.allocator import keep_freed_memory
+    from arriero.models.decoder import Decoder
+    from arriero.training.objectives.base import Shape
+    from arriero.training.objectives.causal import CausalObjective, PlannedWindows
+    from arriero.training.optimizer import clip_gradients, make_optimizer
+    from arriero.training.step import accumulate
+
+    keep_freed_memory()
+    model = Decoder(CONFIG)
+    model.init_weights(0)
+    objective = CausalObjective(
+        PlannedWindows(ROWS, CONFIG.context_length), CONFIG.context_length, document_mask=True
+    )
+    length = CONFIG.context_length
+    batch = objective.synthetic(Shape(ROWS, length, ROWS * length, masked=True))
+    generator = torch.Generator().manual_seed(0)
+    batch.ids.random_(CONFIG.vocab_size, generator=generator)
+    batch.targets.random_(CONFIG.vocab_size, generator=generator)
+    batch.positions.copy_(torch.arange(ROWS * length))
+    optimizer = make_optimizer(model.parameters(), TrainSettings())
+    parameters = list(model.parameters())
+    times: list[float] = []
+    deadline = time.perf_counter() + _SECONDS
+    while len(times) < 4 or time.perf_counter() < deadline:
+        start = time.perf_counter()
+        float(accumulate(model, objective, [batch], ROWS * length, precision)["loss"])
+        clip_gradients(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - start)
+    times = sorted(times[1:])  # the first step prepares the kernels
+    middle = times[len(times) // 2]
+    return Rate(per_s=1 / middle, spread=max(_LEAST_SPREAD, times[-1] / times[0] - 1), unit="steps")
+
+
+def _checkpoint_bytes_per_s() -> Rate:
+    """Of the real writer, hash and fsync included, in the folder for temporary files."""
+    import torch
+
+    from arriero.training.checkpoint import CheckpointStore
+
+    block = {"a": torch.zeros(4 << 20)}
+    times = []
+    with tempfile.TemporaryDirectory(prefix="arriero-") as folder:
+        store = CheckpointStore(Path(folder), 1, lambda line: None)
+        for step in range(3):
+            start = time.perf_counter()
+            store.save(step, block, {})
+            times.append(time.perf_counter() - start)
+    times.sort()
+    return Rate(per_s=block["a"].nbytes / times[1], spread=max(0.5, times[-1] / times[0] - 1), unit="B")
+
+
+@lru_cache(maxsize=8)
+def _ratio(profile: str, dtype: str) -> float:
+    from arriero.training.objectives.base import Shape
+    from arriero.training.objectives.causal import CausalObjective, PlannedWindows
+    from arriero.training.traced import Work, step_figures
+
+    device = DeviceProfile.model_validate_json(profile)
+    length = CONFIG.context_length
+    objective = CausalObjective(PlannedWindows(ROWS, length), length, document_mask=True)
+    work = Work(CONFIG, objective, TrainSettings(), DTYPES[dtype])
+    priced = step_figures(work, [Shape(ROWS, length, ROWS * length, masked=True)], device).seconds
+    return 1 / device.rates[STEP_RATE.format(dtype=dtype)].per_s / priced
+
+
+def step_ratio(device: DeviceProfile, dtype: str) -> Rate | None:
+    """Seconds of a real step over seconds of its priced trace, with the probe's spread; None when not measured."""
+    rate = device.rate(STEP_RATE.format(dtype=dtype))
+    if rate is None:
+        return None
+    return Rate(per_s=_ratio(device.model_dump_json(), dtype), spread=rate.spread, unit="x")

@@ -1,0 +1,160 @@
+"""The real training step on fake tensors: same model, same objective, same optimizer, no memory, no arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from arriero.cost.device import DeviceProfile
+from arriero.cost.roofline import seconds
+from arriero.cost.trace import Trace, trace
+from arriero.models.config import DecoderConfig
+from arriero.models.decoder import Decoder
+from arriero.models.layers.attention import EXPLICIT_LENGTH
+from arriero.training.evaluation import loss_without_gradient
+from arriero.training.objectives.base import Batch, Objective, Shape
+from arriero.training.objectives.head import head_parameters
+from arriero.training.optimizer import clip_gradients, make_optimizer
+from arriero.training.precision import Precision
+from arriero.training.settings import TrainSettings
+from arriero.training.step import accumulate
+
+_WHOLE = 8
+"""Models of up to so many blocks are traced whole; deeper ones at 3 and 4 blocks, the rest on the straight line
+through these. Every figure is exactly linear in the number of equal blocks."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained, said so that it can be built on fake tensors.
+
+    Attributes:
+        objective: its losses are used, not its samples.
+        adapt: what is done to the model before training (adapters).
+    """
+
+    config: DecoderConfig
+    objective: Objective
+    settings: TrainSettings
+    precision: Precision
+    adapt: Callable[[Decoder], object] = lambda model: None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds (0 without a device), FLOPs, most live bytes, and bytes that live throughout."""
+
+    seconds: float
+    flops: float
+    peak_bytes: float
+    state_bytes: float
+
+    def along(self, other: Figures, factor: float) -> Figures:
+        """``self + factor * other``, figure by figure."""
+        return Figures(
+            self.seconds + factor * other.seconds, self.flops + factor * other.flops,
+            self.peak_bytes + factor * other.peak_bytes, self.state_bytes + factor * other.state_bytes,
+        )  # fmt: skip
+
+
+def step_figures(work: Work, shapes: list[Shape], device: DeviceProfile | None) -> Figures:
+    """Micro-batches of these shapes, clipping and the optimizer's update."""
+
+    def run(state: list[Any]) -> None:
+        model, optimizer, *batches = state
+        weight = sum(work.objective.weight(batch) for batch in batches)
+        accumulate(model, work.objective, batches, weight, work.precision)
+        clip_gradients([p for p in model.parameters() if p.requires_grad], work.settings.grad_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return _by_depth(work, shapes, run, device)
+
+
+def evaluation_figures(work: Work, shape: Shape, device: DeviceProfile | None) -> Figures:
+    """One micro-batch without gradients."""
+
+    def run(state: list[Any]) -> None:
+        model, _, batch = state
+        loss_without_gradient(model, work.objective, batch, work.precision)
+
+    return _by_depth(work, [shape], run, device)
+
+
+def _by_depth(
+    work: Work, shapes: list[Shape], run: Callable[[list[Any]], None], device: DeviceProfile | None
+) -> Figures:
+    layers = work.config.n_layers
+    if layers <= _WHOLE:
+        return _figures(_trace(work, layers, shapes, run), device)
+    shallow, deep = (_figures(_trace(work, n, shapes, run), device) for n in (3, 4))
+    return shallow.along(deep.along(shallow, -1.0), layers - 3)
+
+
+def _trace(work: Work, n_layers: int, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
+    def make() -> list[Any]:
+        model = Decoder(work.config.model_copy(update={"n_layers": n_layers}))
+        work.adapt(model)
+        head_parameters(model)  # found once in a run, so not a part of the step
+        optimizer = make_optimizer(model.parameters(), work.settings)
+        # no tensor of optimizer.state hides from the tracker: they are made here, under it
+        return [model, optimizer, *(work.objective.synthetic(shape) for shape in shapes)]
+
+    return trace(make, run)
+
+
+def _figures(found: Trace, device: DeviceProfile | None) -> Figures:
+    return Figures(
+        seconds(found, device) if device else 0.0, found.flops, found.peak_bytes, found.state_bytes
+    )
+
+
+class TracedFlops:
+    """Arithmetic of any batch, from a handful of traces (see ``loop.FlopCount``).
+
+    A batch of B rows of T tokens with S scored ones takes a B T + b B T² + c S, exactly; the three factors come
+    from three traces, once for each way in which attention is worked out (short rows in bf16 have their own).
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._factors: dict[tuple[bool, bool], tuple[float, float, float]] = {}
+
+    def training(self, batch: Batch) -> float:
+        return self._count(batch, True)
+
+    def evaluation(self, batch: Batch) -> float:
+        return self._count(batch, False)
+
+    def _count(self, batch: Batch, train: bool) -> float:
+        rows, length = batch.ids.shape
+        scored = batch.targets.shape[0]
+        short = length <= EXPLICIT_LENGTH
+        if (short, train) not in self._factors:
+            self._factors[short, train] = self._solve(short, train, batch.segments is not None)
+        linear, square, head = self._factors[short, train]
+        extra = self._work.objective.head_recomputed(scored, self._work.config.vocab_size) if train else 0
+        return rows * length * linear + rows * length**2 * square + scored * head * (1 + extra / 3)
+
+    def _solve(self, short: bool, train: bool, masked: bool) -> tuple[float, float, float]:
+        unit = 8 if short else EXPLICIT_LENGTH
+        longest = self._work.config.context_length
+        near, far = (
+            (min(longest, 2 * unit), min(longest, 4 * unit)) if longest >= 2 * unit else (longest, longest)
+        )
+        one = self._flops(Shape(2, near, 2, masked), train)
+        more = self._flops(Shape(2, near, 4, masked), train)
+        head = (more - one) / 2
+        body = (one - 2 * head) / (2 * near)
+        if far == near:
+            return body, 0.0, head
+        far_body = (self._flops(Shape(2, far, 2, masked), train) - 2 * head) / (2 * far)
+        square = (far_body - body) / (far - near)
+        return body - square * near, square, head
+
+    def _flops(self, shape: Shape, train: bool) -> float:
+        figures = (
+            step_figures(self._work, [shape], None) if train else evaluation_figures(self._work, shape, None)
+        )
+        return figures.flops
