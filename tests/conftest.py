@@ -24,19 +24,29 @@ def repository() -> Path:
 def cli_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of a user who has never run Arriero: its own device profile, no colours."""
     home = tmp_path_factory.mktemp("arriero-home")
-    return {**os.environ, "ARRIERO_HOME": str(home), "NO_COLOR": "1", "COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
+    return {
+        **os.environ,
+        "ARRIERO_HOME": str(home),
+        "NO_COLOR": "1",
+        "COLUMNS": "160",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 @pytest.fixture(scope="session")
 def arriero(cli_environment: dict[str, str]) -> Cli:
     """Run the command line: ``arriero("plan", recipe, cwd=...)``; expects exit code 0 unless ``code`` is given."""
 
-    def call(*args: object, cwd: Path | None = None, code: int = 0, timeout: float = 280, **env: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        *args: object, cwd: Path | None = None, code: int = 0, timeout: float = 280, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "arriero.cli", *map(str, args)], cwd=cwd, timeout=timeout,
             env={**cli_environment, **env}, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == code, f"exit code {done.returncode}, expected {code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert done.returncode == code, (
+            f"exit code {done.returncode}, expected {code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
         assert code == 1 or "Traceback" not in done.stderr, done.stderr
         return done
 

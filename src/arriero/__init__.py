@@ -1,9 +1,9 @@
 """Arriero drives a language model through its whole life, and knows beforehand what the journey costs.
 
-    import arriero
-    arriero.run_recipe("recipes/quickstart.yaml")                       # plan, run, report
-    arriero.run_stage("quantize", {"scheme": "int8"}, {"model": "runs/quickstart/dpo"}, out="runs/small")
-    artifact = arriero.open_artifact("runs/quickstart/dpo")
+import arriero
+arriero.run_recipe("recipes/quickstart.yaml")                       # plan, run, report
+arriero.run_stage("quantize", {"scheme": "int8"}, {"model": "runs/quickstart/dpo"}, out="runs/small")
+artifact = arriero.open_artifact("runs/quickstart/dpo")
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import sys
@@ -13,10 +14,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from arriero.version import __version__
 from arriero.errors import ArrieroError
 from arriero.stage import stage_modules
-
+from arriero.version import __version__
 
 Walk = Callable[..., Any]
 
@@ -35,7 +35,9 @@ class Commands(click.Group):
         for title, names in groups.items():
             found = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(title):
-                formatter.write_dl([(name, cmd.get_short_help_str(90)) for name, cmd in found if cmd and not cmd.hidden])
+                formatter.write_dl(
+                    [(name, cmd.get_short_help_str(90)) for name, cmd in found if cmd and not cmd.hidden]
+                )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -43,7 +45,9 @@ class Commands(click.Group):
         from arriero.errors import did_you_mean
 
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise ArrieroError(f"there is no command '{args[0]}'{did_you_mean(args[0], self.list_commands(ctx))}")
+            raise ArrieroError(
+                f"there is no command '{args[0]}'{did_you_mean(args[0], self.list_commands(ctx))}"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -65,9 +69,13 @@ def _say(line: str) -> None:
 
 
 _RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
-_OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]")
+_OUT = click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"
+)
 _UNTIL = click.option("--until", metavar="STAGE", help="Only this stage and those it needs.")
-_SET = click.option("--set", "sets", metavar="STAGE.KEY=VALUE", multiple=True, help="Override a setting (repeatable).")
+_SET = click.option(
+    "--set", "sets", metavar="STAGE.KEY=VALUE", multiple=True, help="Override a setting (repeatable)."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
 
 
@@ -94,8 +102,12 @@ def plan(recipe: Path, out: Path | None, until: str | None, sets: tuple[str, ...
 @_OUT
 @_UNTIL
 @_SET
-@click.option("--max-seconds", metavar="S", type=float, help="Refuse to start when the plan's upper end is over this.")
-@click.option("--max-money", metavar="SUM", type=float, help="The same for money, in the price table's currency.")
+@click.option(
+    "--max-seconds", metavar="S", type=float, help="Refuse to start when the plan's upper end is over this."
+)
+@click.option(
+    "--max-money", metavar="SUM", type=float, help="The same for money, in the price table's currency."
+)
 @click.option("--max-memory", metavar="SIZE", help="The same for peak memory, e.g. 4GB or 512MB.")
 def run(
     recipe: Path, out: Path | None, until: str | None, sets: tuple[str, ...],
@@ -148,8 +160,12 @@ def calibrate(short: bool) -> None:
 
 
 _MODEL = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
-_TEMPERATURE = click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
-_MAX_TOKENS = click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Longest answer.")
+_TEMPERATURE = click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy."
+)
+_MAX_TOKENS = click.option(
+    "--max-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Longest answer."
+)
 
 
 @cli.command()
@@ -159,7 +175,9 @@ _MAX_TOKENS = click.option("--max-tokens", type=click.IntRange(min=1), default=2
 @_TEMPERATURE
 @_MAX_TOKENS
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler.")
-def chat(model: Path, prompt: str | None, system: str | None, temperature: float, max_tokens: int, seed: int) -> None:
+def chat(
+    model: Path, prompt: str | None, system: str | None, temperature: float, max_tokens: int, seed: int
+) -> None:
     """Talk to a model in the terminal. MODEL is a model artifact or a Hugging Face folder."""
     from arriero.serving.chat import chat as talk
 
@@ -168,11 +186,26 @@ def chat(model: Path, prompt: str | None, system: str | None, temperature: float
 
 @cli.command()
 @_MODEL
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the default is this machine only.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
-@click.option("--api-key", envvar="ARRIERO_API_KEY", help="Key that clients must send.  [default: made and printed]")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; the default is this machine only.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one."
+)
+@click.option(
+    "--api-key", envvar="ARRIERO_API_KEY", help="Key that clients must send.  [default: made and printed]"
+)
 @click.option("--no-key", is_flag=True, help="Let anyone who reaches the port use the model.")
-@click.option("--max-batch", type=click.IntRange(min=1), default=8, show_default=True, help="Requests answered at a time.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Requests answered at a time.",
+)
 def serve(model: Path, host: str, port: int, api_key: str | None, no_key: bool, max_batch: int) -> None:
     """Serve a model: OpenAI-compatible API and a chat page."""
     from arriero.serving.server import serve as start
@@ -188,7 +221,9 @@ def ask(model: Path, question: str) -> None:
     from arriero.serving.client import demo_question
 
     answer = demo_question(model, question)
-    click.echo(f"{question}\n  {answer.text}\n  ({answer.tokens} tokens, {answer.tokens_per_s:.0f} tokens/s, over HTTP)")
+    click.echo(
+        f"{question}\n  {answer.text}\n  ({answer.tokens} tokens, {answer.tokens_per_s:.0f} tokens/s, over HTTP)"
+    )
 
 
 def _stage_command(kind: str) -> click.Command:
@@ -205,8 +240,9 @@ def _stage_command(kind: str) -> click.Command:
 
         run_stage_command(kind, values, console=_out(), say=_say)
 
-    help_text = f"{stage.help}\n\n{type(stage).__doc__ or ''}"
-    return click.Command(kind, params=params, callback=callback, help=help_text, short_help=stage.help)
+    short = stage.help[:1].upper() + stage.help[1:].removesuffix(".") + "."
+    help_text = f"{short}\n\n{inspect.cleandoc(type(stage).__doc__ or '')}"
+    return click.Command(kind, params=params, callback=callback, help=help_text, short_help=short)
 
 
 def _disk_full(error: OSError) -> str:

@@ -22,7 +22,7 @@ class DamagedArtifactError(ArrieroError):
     """A file of an artifact is missing, cut short or changed."""
 
 
-class Interrupted(ArrieroError):
+class Interrupted(ArrieroError):  # noqa: N818 - it is a request granted, not a fault
     """The run was asked to stop and has saved its state; the same command continues it.
 
     The exit code is EX_TEMPFAIL of sysexits.h: "try again".

@@ -67,7 +67,9 @@ class SplitSpec(BaseModel):
 class TokenizerSpec(Spec):
     type: Literal["tokenizer"] = "tokenizer"
     vocab_size: int
-    bytes_per_token: float = Field(description="mean UTF-8 bytes a token stands for, on its own training text")
+    bytes_per_token: float = Field(
+        description="mean UTF-8 bytes a token stands for, on its own training text"
+    )
 
 
 class TokensSpec(Spec):

@@ -78,7 +78,9 @@ def test_a_cut_manifest_is_damage_and_a_missing_one_no_artifact(tmp_path: Path) 
         Artifact.open(tmp_path / "a")
 
 
-def test_atomic_write_leaves_the_old_bytes_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write_leaves_the_old_bytes_when_writing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "f"
     write_bytes_atomic(path, b"old")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arriero.cost.device import DeviceProfile
+from arriero.cost.device import DeviceProfile, MatmulPoint
 from arriero.cost.roofline import (
     attention_rate,
     by_kind,
@@ -37,6 +37,13 @@ def test_sizes_between_take_rates_between_and_the_nearer_counts_more(profile: De
     nearer_large = matmul_rate(product(1024, 256, 2048), profile)
     nearer_small = matmul_rate(product(1024, 256, 512), profile)
     assert 1e11 < nearer_small < nearer_large < 2e11
+
+
+def test_batched_products_go_by_batched_points(profile: DeviceProfile) -> None:
+    many = MatmulPoint(dtype="float32", m=256, k=32, n=256, batch=32, flops_per_s=7e9)
+    with_batched = profile.model_copy(update={"matmul": [*profile.matmul, many]})
+    assert matmul_rate(op("bmm", m=256, k=32, n=256, batch=16), with_batched) == pytest.approx(7e9, rel=0.02)
+    assert matmul_rate(product(1024, 256, 4096), with_batched) == pytest.approx(2e11, rel=0.01)
 
 
 def test_time_of_a_product_is_arithmetic_over_rate(profile: DeviceProfile) -> None:

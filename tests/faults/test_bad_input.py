@@ -33,12 +33,17 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-TEXT = b"\n\n".join(b"The llama went over mountain number %d and came back with a load of salt and wool." % n for n in range(200))
+TEXT = b"\n\n".join(
+    b"The llama went over mountain number %d and came back with a load of salt and wool." % n
+    for n in range(200)
+)
 
 
 @pytest.mark.slow
 def test_a_file_that_is_not_utf8(arriero, tmp_path: Path) -> None:
-    done = arriero("run", write_recipe(tmp_path, TEXT + b"\n\n\xff\xfe broken"), "--out", tmp_path / "out", code=2)
+    done = arriero(
+        "run", write_recipe(tmp_path, TEXT + b"\n\n\xff\xfe broken"), "--out", tmp_path / "out", code=2
+    )
     line = last_line(done)
     assert "text.txt" in line and "UTF-8" in line
     assert not [p for p in (tmp_path / "out" / "artifacts").iterdir() if not p.name.startswith(".")]
@@ -55,12 +60,17 @@ def test_mistakes_in_a_recipe_leave_through_the_command_line(arriero, tmp_path: 
     recipe = write_recipe(tmp_path, TEXT)
     recipe.write_text(recipe.read_text().replace("vocab_size", "vocabsize"))
     done = arriero("plan", recipe, code=2)
-    assert done.stderr.strip() == f"arriero: {recipe}:9: stage 'tokenizer': unknown key 'vocabsize'; did you mean 'vocab_size'?"
+    assert (
+        done.stderr.strip()
+        == f"arriero: {recipe}:9: stage 'tokenizer': unknown key 'vocabsize'; did you mean 'vocab_size'?"
+    )
 
 
 @pytest.mark.slow
 def test_a_budget_that_does_not_fit(arriero, tmp_path: Path) -> None:
-    done = arriero("run", write_recipe(tmp_path, TEXT), "--out", tmp_path / "out", "--max-seconds", "0.0001", code=3)
+    done = arriero(
+        "run", write_recipe(tmp_path, TEXT), "--out", tmp_path / "out", "--max-seconds", "0.0001", code=3
+    )
     assert "breaks it" in last_line(done)
 
 
@@ -76,7 +86,9 @@ def test_a_taken_port(arriero, smoke_run: Path) -> None:
 
 def _mount_tmpfs(folder: Path, size: str) -> bool:
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
     return done.returncode == 0
 
 
@@ -93,7 +105,10 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_intact(arriero, tmp_pa
         (disk / "ballast").write_bytes(b"x" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
         done = arriero("run", recipe, "--out", disk / "out", code=2)
         assert "disk is full" in last_line(done)
-        assert sorted(p.name for p in (disk / "out" / "artifacts").iterdir() if not p.name.startswith(".")) == before
+        assert (
+            sorted(p.name for p in (disk / "out" / "artifacts").iterdir() if not p.name.startswith("."))
+            == before
+        )
         (disk / "ballast").unlink()
         arriero("run", recipe, "--out", disk / "out")
         arriero("show", disk / "out" / "corpus")

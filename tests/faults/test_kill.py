@@ -37,7 +37,11 @@ def test_three_kills_leave_the_same_weights(
 ) -> None:
     chance = random.Random(20261121)
     out = tmp_path / "killed"
-    moments = ["artifacts/.tokenizer-*.state", "artifacts/.base-*.state/checkpoint-*", "artifacts/.dpo-*.state"]
+    moments = [
+        "artifacts/.tokenizer-*.state",
+        "artifacts/.base-*.state/checkpoint-*",
+        "artifacts/.dpo-*.state",
+    ]
     for moment in moments:
         process = _start(repository, out, cli_environment)
         _wait_for(out, moment, process)
@@ -50,7 +54,9 @@ def test_three_kills_leave_the_same_weights(
         assert whole.manifest.content == killed.manifest.content, f"{name} differs after kills"
     assert [p.name for p in (out / "artifacts").glob(".*")] == []
     lines = Ledger(RunFolder(out).ledger).read()
-    base = next(line for line in lines if line["type"] == "stage" and line["name"] == "base" and not line["reused"])
+    base = next(
+        line for line in lines if line["type"] == "stage" and line["name"] == "base" and not line["reused"]
+    )
     assert base["measured"]["segments"] >= 2, "the killed attempt's seconds count"
 
 
@@ -67,4 +73,7 @@ def test_a_truncated_artifact_is_named_and_remade_after_its_removal(
     assert "model.safetensors has 1,000 bytes" in last and "remove the folder" in last
     shutil.rmtree(weights.parent)
     arriero("run", repository / "recipes" / "smoke.yaml", "--out", out)
-    assert Artifact.open(out / "base", hashes=True).manifest.content == Artifact.open(smoke_run / "base").manifest.content
+    assert (
+        Artifact.open(out / "base", hashes=True).manifest.content
+        == Artifact.open(smoke_run / "base").manifest.content
+    )

@@ -28,7 +28,15 @@ def test_every_stage_is_there_whole(smoke_run: Path) -> None:
 
 def test_lineage_leads_back_to_the_raw_files_and_their_licences(smoke_run: Path, repository: Path) -> None:
     artifact = Artifact.open(smoke_run / "int8")
-    assert {step.name for step in lineage(artifact)} >= {"int8", "dpo", "sft", "base", "tokens", "tokenizer", "corpus"}
+    assert {step.name for step in lineage(artifact)} >= {
+        "int8",
+        "dpo",
+        "sft",
+        "base",
+        "tokens",
+        "tokenizer",
+        "corpus",
+    }
     sources = {Path(source.path).name for source in raw_sources(artifact)}
     assert sources and all((repository / "recipes" / "data" / name).exists() for name in sources)
     names = {record.name for record in artifact.manifest.licenses}
@@ -49,18 +57,29 @@ def test_plan_names_every_stage_with_figures_and_sources(arriero, repository: Pa
     assert [stage["name"] for stage in plan["stages"]] == STAGES
     for stage in plan["stages"]:
         for quantity, figure in stage["estimate"].items():
-            assert figure["basis"] != "unknown", f"{stage['name']}: {quantity} is unknown ({figure['source']})"
+            assert figure["basis"] != "unknown", (
+                f"{stage['name']}: {quantity} is unknown ({figure['source']})"
+            )
             assert figure["low"] <= figure["value"] <= figure["high"]
     assert any("measured" in line for line in plan["rests_on"])
 
 
 def test_predictions_stand_beside_measurements(smoke_run: Path) -> None:
-    lines = [line for line in Ledger(RunFolder(smoke_run).ledger).read() if line["type"] == "stage" and "measured" in line]
+    lines = [
+        line
+        for line in Ledger(RunFolder(smoke_run).ledger).read()
+        if line["type"] == "stage" and "measured" in line
+    ]
     assert [line["name"] for line in lines] == STAGES
     for line in lines:
-        predicted, measured = line["predicted"]["seconds"]["value"], line["measured"]["estimate"]["seconds"]["value"]
+        predicted, measured = (
+            line["predicted"]["seconds"]["value"],
+            line["measured"]["estimate"]["seconds"]["value"],
+        )
         if measured > 5:
-            assert predicted / 3 < measured < predicted * 3, f"{line['name']}: planned {predicted:.1f} s, took {measured:.1f} s"
+            assert predicted / 3 < measured < predicted * 3, (
+                f"{line['name']}: planned {predicted:.1f} s, took {measured:.1f} s"
+            )
 
 
 def test_training_teaches(smoke_run: Path) -> None:
@@ -68,7 +87,9 @@ def test_training_teaches(smoke_run: Path) -> None:
     text = json.dumps(scores)
     assert "unigram" in text and "bits_per_byte" in text
     base = Artifact.open(smoke_run / "base").manifest
-    metrics = [json.loads(line) for line in (smoke_run / "base" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line) for line in (smoke_run / "base" / "logs" / "metrics.jsonl").read_text().splitlines()
+    ]
     losses = [line["loss"] for line in metrics if "loss" in line]
     assert losses[-1] < losses[0] - 1.0
     assert base.facts
@@ -76,7 +97,7 @@ def test_training_teaches(smoke_run: Path) -> None:
 
 def test_report_is_one_self_contained_page(smoke_run: Path) -> None:
     page = (smoke_run / "report.html").read_text()
-    assert "src=\"http" not in page and "href=\"http://" not in page.replace("http://www.w3.org", "")
+    assert 'src="http' not in page and 'href="http://' not in page.replace("http://www.w3.org", "")
     for name in STAGES:
         assert name in page
     data = json.loads((smoke_run / "report.json").read_text())
@@ -96,7 +117,9 @@ def test_ask_answers_over_http(arriero, smoke_run: Path) -> None:
 
 
 def test_chat_answers_in_the_terminal(arriero, smoke_run: Path) -> None:
-    done = arriero("chat", smoke_run / "hf", "--prompt", "Who are you?", "--temperature", "0", "--max-tokens", "12")
+    done = arriero(
+        "chat", smoke_run / "hf", "--prompt", "Who are you?", "--temperature", "0", "--max-tokens", "12"
+    )
     assert done.stdout.strip()
 
 
@@ -106,7 +129,9 @@ def test_stage_commands_teach_and_run(arriero, smoke_run: Path, tmp_path: Path) 
     out = tmp_path / "by-hand"
     first = arriero("quantize", "--model", smoke_run / "sft", "--scheme", "int8", "--out", out)
     assert "made" in first.stdout
-    assert "reused" in arriero("quantize", "--model", smoke_run / "sft", "--scheme", "int8", "--out", out).stdout
+    assert (
+        "reused" in arriero("quantize", "--model", smoke_run / "sft", "--scheme", "int8", "--out", out).stdout
+    )
     line = arriero("quantize", "--model", smoke_run / "sft", "--scheme", "int7", "--out", out, code=2).stderr
     assert "scheme" in line and len(line.strip().splitlines()) == 1
     line = arriero("quantize", "--model", smoke_run / "tokens", "--out", out, code=2).stderr

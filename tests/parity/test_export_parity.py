@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from arriero.inference.engine import Engine
-from arriero.inference.request import Request
+from arriero.inference.request import Request, Sampling
 from arriero.models.checkpoint import load_model
 from arriero.tokenization.tokenizer import Tokenizer
 
@@ -44,12 +44,12 @@ def test_logits_and_greedy_tokens(smoke_run: Path, theirs, tokenizers) -> None:
     mine, _ = tokenizers
     prompt = mine.chat.render(CONVERSATION, add_generation_prompt=True).ids
     engine = Engine(ours, mine)
-    request = Request(prompt_ids=prompt, max_tokens=64, temperature=0.0, ignore_eos=True)
+    request = Request(prompt, Sampling(temperature=0.0, max_tokens=64, ignore_end=True))
     answer = engine.generate([request])[0]
     generated = theirs.generate(
         torch.tensor([prompt]), max_new_tokens=64, min_new_tokens=64, do_sample=False, pad_token_id=mine.pad_id
     )[0, len(prompt) :].tolist()
-    assert answer.token_ids == generated
+    assert answer.ids == generated
 
 
 def test_tokenizer_and_template(tokenizers) -> None:

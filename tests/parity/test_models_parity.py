@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from arriero.compression.rounding import quantize_model
 from arriero.models.checkpoint import load_model, save_model
 from arriero.models.config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.layers.quantized import WeightScheme
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
@@ -155,3 +157,42 @@ def test_gradients_equal(tmp_path: Path) -> None:
         (ours.blocks[1].attention_norm.weight, theirs.model.layers[1].input_layernorm.weight),
     ):
         assert (a.grad - b.grad).abs().max() <= 1e-4 * b.grad.abs().max()
+
+
+QUANTISED = [WeightScheme(8), WeightScheme(4, 32), WeightScheme(4, 64)]
+
+
+def quantised_folder(scheme: WeightScheme, folder: Path) -> Decoder:
+    model = Decoder(make_config(n_heads=4, n_kv_heads=2, d_model=64, d_ff=192)).eval()
+    model.init_weights(3)
+    quantize_model(model, scheme, torch.float32)
+    save_model(model, folder)
+    return model
+
+
+@pytest.mark.parametrize("scheme", QUANTISED, ids=lambda s: f"{s.name}-{s.group_size}")
+def test_compressed_tensors_reads_the_same_weights(scheme: WeightScheme, tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors")
+    from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationConfig
+
+    model = quantised_folder(scheme, tmp_path)
+    declared = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
+    parsed = QuantizationConfig.model_validate(declared)
+    layer = model.blocks[1].feed_forward.down_proj
+    weights = PackedQuantizationCompressor.decompress(
+        dict(layer.state_dict()), parsed.config_groups["group_0"]
+    )
+    assert torch.equal(weights["weight"], layer.dequantised(torch.float32))
+
+
+@pytest.mark.parametrize("scheme", QUANTISED, ids=lambda s: f"{s.name}-{s.group_size}")
+def test_quantised_folder_loads_in_transformers(scheme: WeightScheme, tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors")
+    ours = quantised_folder(scheme, tmp_path)
+    ids = random_ids(ours.config, 2, 30)
+    with torch.no_grad():
+        expected = ours(ids)
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        assert_close(expected, theirs(ids).logits)
+        assert torch.equal(load_model(tmp_path)(ids), expected)

@@ -15,7 +15,19 @@ from arriero.artifacts import InputPath, LicenseRecord
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile, MatmulPoint, save_profile
 from arriero.errors import Interrupted
-from arriero.stage import CorpusSpec, Input, Inputs, Outcome, Plan, Specs, SplitSpec, Stage, StageSettings, TokensSpec, TokenSplitSpec
+from arriero.stage import (
+    CorpusSpec,
+    Input,
+    Inputs,
+    Outcome,
+    Plan,
+    Specs,
+    SplitSpec,
+    Stage,
+    StageSettings,
+    TokenSplitSpec,
+    TokensSpec,
+)
 
 RUNS: list[str] = []
 """Which stages really ran, in order."""
@@ -43,7 +55,9 @@ class Gather(Stage[Any]):
     class Settings(StageSettings):
         sources: list[TextFile] = Field(description="the texts", min_length=1)
         repeat: int = Field(default=1, ge=1, description="how often")
-        patience: float = Field(default=0.0, ge=0, description="seconds to wait", json_schema_extra={"in_key": False})
+        patience: float = Field(
+            default=0.0, ge=0, description="seconds to wait", json_schema_extra={"in_key": False}
+        )
 
     def plan(self, settings: Any, specs: Specs, device: DeviceProfile) -> Plan:
         size = sum(source.path.stat().st_size for source in settings.sources) * settings.repeat
@@ -63,7 +77,9 @@ class Gather(Stage[Any]):
         context.log(step=1, loss=0.5)
         (context.folder / "text.txt").write_text(text)
         licenses = [LicenseRecord(name=source.license, of=source.path.name) for source in settings.sources]
-        return Outcome(CorpusSpec(splits={"train": SplitSpec(documents=1, bytes=len(text))}), {"note": "ok"}, licenses)
+        return Outcome(
+            CorpusSpec(splits={"train": SplitSpec(documents=1, bytes=len(text))}), {"note": "ok"}, licenses
+        )
 
 
 class Words(Stage[Any]):
@@ -79,7 +95,9 @@ class Words(Stage[Any]):
     def plan(self, settings: Any, specs: Specs, device: DeviceProfile) -> Plan:
         size = specs["corpus"].splits["train"].bytes
         split = TokenSplitSpec(documents=1, tokens=size // 5, bytes=size)
-        return Plan(TokensSpec(vocab_size=settings.size, splits={"train": split}), sheet(4.0, 300e6), ["a note"])
+        return Plan(
+            TokensSpec(vocab_size=settings.size, splits={"train": split}), sheet(4.0, 300e6), ["a note"]
+        )
 
     def run(self, settings: Any, inputs: Inputs, context: contract.Context) -> Outcome:
         RUNS.append("words")

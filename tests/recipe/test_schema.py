@@ -64,7 +64,11 @@ def test_set_overrides_a_setting_and_names_mistakes(toy_recipe: Path) -> None:
     recipe = read_recipe(toy_recipe, ("words.size=33", "words.lower=false"))
     assert recipe.step("words").settings.size == 33
     assert recipe.step("words").settings.lower is False
-    for bad, says in {"wrods.size=3": "did you mean 'words'", "words.sizes=3": "did you mean 'size'", "words": "stage.key=value"}.items():
+    for bad, says in {
+        "wrods.size=3": "did you mean 'words'",
+        "words.sizes=3": "did you mean 'size'",
+        "words": "stage.key=value",
+    }.items():
         with pytest.raises(ArrieroError, match=says):
             read_recipe(toy_recipe, (bad,))
 

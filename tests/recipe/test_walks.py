@@ -74,7 +74,9 @@ def test_a_setting_that_says_how_and_not_what_redoes_nothing(toy_recipe: Path, t
     assert ran() == []
 
 
-def test_a_new_stage_version_redoes_the_stage(toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_stage_version_redoes_the_stage(
+    toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from arriero import stage as contract
 
     run(toy_recipe, tmp_path / "out")
@@ -84,11 +86,19 @@ def test_a_new_stage_version_redoes_the_stage(toy_recipe: Path, tmp_path: Path, 
     assert ran() == ["words"]
 
 
-def test_plan_is_stored_before_anything_runs_and_its_hash_is_in_the_ledger(toy_recipe: Path, tmp_path: Path) -> None:
+def test_plan_is_stored_before_anything_runs_and_its_hash_is_in_the_ledger(
+    toy_recipe: Path, tmp_path: Path
+) -> None:
     plan, folder = make_plan(toy_recipe, out=tmp_path / "out")
     seen: list[bool] = []
     with folder.locked():
-        run_plan(plan, folder, PlainDisplay(), StopFlag(), before=lambda path: seen.append(path.is_file() and ran() == []))
+        run_plan(
+            plan,
+            folder,
+            PlainDisplay(),
+            StopFlag(),
+            before=lambda path: seen.append(path.is_file() and ran() == []),
+        )
     assert seen == [True]
     lines = Ledger(folder.ledger).read()
     assert [line["type"] for line in lines] == ["plan", "stage", "stage", "stage"]
@@ -105,7 +115,9 @@ def test_plan_json_holds_every_quantity_with_its_basis(toy_recipe: Path, tmp_pat
     assert [stage["name"] for stage in data["stages"]] == ["texts", "words", "both"]
     for stage in data["stages"]:
         assert set(stage["estimate"]) == {"seconds", "peak_memory", "flops", "energy", "co2", "money"}
-        assert all(q["basis"] in ("measured", "modelled", "declared", "unknown") for q in stage["estimate"].values())
+        assert all(
+            q["basis"] in ("measured", "modelled", "declared", "unknown") for q in stage["estimate"].values()
+        )
     assert data["total"]["seconds"]["value"] == pytest.approx(7.0)
     assert data["total"]["peak_memory"]["value"] == pytest.approx(300e6)
     assert data["rests_on"] and data["left_out"]
@@ -120,7 +132,9 @@ def test_plan_json_holds_every_quantity_with_its_basis(toy_recipe: Path, tmp_pat
         ({"max_memory": "200MB"}, "stage 'words' may need up to 330 MB"),
     ],
 )
-def test_limits_refuse_before_anything_starts(toy_recipe: Path, tmp_path: Path, limit: dict[str, object], says: str) -> None:
+def test_limits_refuse_before_anything_starts(
+    toy_recipe: Path, tmp_path: Path, limit: dict[str, object], says: str
+) -> None:
     with pytest.raises(BudgetError) as error:
         run(toy_recipe, tmp_path / "out", **limit)
     assert says in str(error.value)
@@ -173,7 +187,9 @@ def test_stop_flag_interrupts_and_the_same_call_goes_on(toy_recipe: Path, tmp_pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_run_with_the_resumable_code(toy_recipe: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_the_run_with_the_resumable_code(
+    toy_recipe: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     code = (
         "import sys, pytest; sys.path.insert(0, sys.argv[1]); import conftest\n"
         "from arriero import stage\n"
@@ -185,7 +201,9 @@ def test_a_signal_stops_the_run_with_the_resumable_code(toy_recipe: Path, tmp_pa
         sys.executable, "-c", code, str(Path(__file__).parent), "run", str(toy_recipe),
         "--out", str(tmp_path / "out"), "--set", "texts.patience=60",
     ]  # fmt: skip
-    process = subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, env=os.environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/artifacts/.*.state/begun")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -203,14 +221,18 @@ def test_a_failing_report_folder_is_clear(tmp_path: Path) -> None:
 
 def test_metrics_repeated_after_a_resume_count_once(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
-    lines = [{"step": s, "loss": 1.0 / s} for s in (1, 2, 3, 4)] + [{"step": s, "loss": 9.0} for s in (3, 4, 5)]
+    lines = [{"step": s, "loss": 1.0 / s} for s in (1, 2, 3, 4)] + [
+        {"step": s, "loss": 9.0} for s in (3, 4, 5)
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 6, "lo')
     read = read_metrics(path)
     assert [line["step"] for line in read] == [1, 2, 3, 4, 5]
     assert read[2]["loss"] == 9.0
 
 
-@pytest.mark.parametrize(("text", "value"), [("4GB", 4e9), ("512 MiB", 512 * 2**20), ("1000", 1000), ("1.5g", 1.5e9)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("4GB", 4e9), ("512 MiB", 512 * 2**20), ("1000", 1000), ("1.5g", 1.5e9)]
+)
 def test_sizes(text: str, value: float) -> None:
     assert parse_size(text) == value
 
@@ -221,7 +243,9 @@ def test_sizes_that_are_none(text: str) -> None:
         parse_size(text)
 
 
-def test_progress_lines_are_plain_when_there_is_no_terminal(toy_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_are_plain_when_there_is_no_terminal(
+    toy_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(toy_recipe, tmp_path / "out")
     err = capsys.readouterr().err
     assert "[1/3] texts (gather)" in err and "\x1b" not in err

@@ -32,7 +32,8 @@ _MACHINE_SHARE = 0.6
 _ROUNDS = 3
 _SLACK = 1.3
 """Warm-up and whole calls make a round longer than its slices."""
-_OVERDRAFT = 2.0
+_GRACE_S = 30.0
+"""How far over the budget a stage's probe may still begin: a profile without its rates is of little use."""
 _STEAL_LIMIT = 0.02
 _SPREAD_LIMIT = 0.25
 
@@ -49,7 +50,7 @@ def calibrate(
 
     Args:
         budget_s: wall seconds to spend. One round of everything is always made, also where that takes longer; only
-            probes that would begin after twice the budget are skipped, and named in the profile's notes.
+            probes that would begin half a minute over it are skipped, and named in the profile's notes.
         probes: by name of the stage; each returns the rates it measured.
         progress: is told a line about what is being done.
         short: one round less, for a first run that does not want to wait.
@@ -65,7 +66,7 @@ def calibrate(
     begun = clock()
     time_round(cases.values(), slice_s, clock)
     a_round = clock() - begun
-    rates, notes = _run_probes(probes or {}, start + _OVERDRAFT * budget_s, say, clock)
+    rates, notes = _run_probes(probes or {}, start + budget_s + _GRACE_S, say, clock)
     for _ in range(1 if short else _ROUNDS - 1):
         if clock() + a_round > start + budget_s:
             break
@@ -106,8 +107,9 @@ def _points(cases: Mapping[Hashable, Case]) -> dict[str, Any]:
     matmul, elementwise, attention = [], [], []
     for key, case in cases.items():
         match key:
-            case ("matmul", dtype, m, k, n):
-                matmul.append(MatmulPoint(dtype=dtype, m=m, k=k, n=n, flops_per_s=_net_rate(case, call)))
+            case ("matmul", dtype, m, k, n, batch):
+                rate = _net_rate(case, call)
+                matmul.append(MatmulPoint(dtype=dtype, m=m, k=k, n=n, batch=batch, flops_per_s=rate))
             case ("elementwise", dtype, kind, n_bytes):
                 rate = _net_rate(case, call)
                 elementwise.append(ElementwisePoint(kind=kind, dtype=dtype, bytes=n_bytes, bytes_per_s=rate))

@@ -18,12 +18,13 @@ class _Part(BaseModel):
 
 
 class MatmulPoint(_Part):
-    """Sustained rate of ``(m, k) @ (k, n)`` on random normal data."""
+    """Sustained rate of ``batch`` products ``(m, k) @ (k, n)`` in one call, on random normal data."""
 
     dtype: Literal["float32", "bfloat16"]
     m: int
     k: int
     n: int
+    batch: int = 1
     flops_per_s: float
 
 

@@ -151,6 +151,8 @@ class Ledger:
             text = self.path.read_bytes()
         except FileNotFoundError:
             return [], False
+        except OSError as error:
+            raise ArrieroError(f"{self.path}: the ledger could not be read: {error.strerror}") from None
         lines = []
         for number, raw in enumerate(text.split(b"\n"), start=1):
             if not raw.strip():

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from arriero.cost.device import ElementwiseKind
+from arriero.cost.trace import trace
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MATMUL_SHAPES = (
@@ -27,6 +28,8 @@ MATMUL_SHAPES = (
     (256, 256, 1024), (8, 512, 2048), (1, 512, 2048),  # short prompts and decoding
 )  # fmt: skip
 """(m, k, n) of the products that models of 1 to 100 million parameters spend their time in."""
+BATCHED_SHAPES = ((32, 256, 32, 256), (32, 256, 256, 32), (16, 512, 64, 512), (16, 512, 512, 64))
+"""(batch, m, k, n): scores and mixing of attention that is worked out as two products."""
 ATTENTION_SHAPES = ((4, 4, 128, 32), (8, 4, 256, 32), (8, 4, 256, 64), (4, 8, 512, 64), (1, 8, 1024, 64))
 """(batch, heads, length, head size)."""
 ELEMENTWISE_BYTES = (1 << 16, 1 << 20, 1 << 23, 1 << 26)
@@ -94,12 +97,15 @@ def _seconds_per_call(call: Callable[[], Any], slice_s: float, clock: Callable[[
         begun = now
 
 
-def matmul_cases() -> Iterator[tuple[tuple[str, str, int, int, int], Case]]:
+def matmul_cases() -> Iterator[tuple[tuple[Any, ...], Case]]:
     for name, dtype in DTYPES.items():
         for m, k, n in MATMUL_SHAPES:
             a = torch.randn(m, k).to(dtype) if k < 2048 else torch.randn(k, m).to(dtype).t()
             b = torch.randn(n, k).to(dtype).t() if k < 2048 else torch.randn(k, n).to(dtype)
-            yield ("matmul", name, m, k, n), Case(_bind(torch.mm, a, b), 2.0 * m * k * n)
+            yield ("matmul", name, m, k, n, 1), Case(_bind(torch.mm, a, b), 2.0 * m * k * n)
+        for batch, m, k, n in BATCHED_SHAPES:
+            a, b = torch.randn(batch, m, k).to(dtype), torch.randn(batch, k, n).to(dtype)
+            yield ("matmul", name, m, k, n, batch), Case(_bind(torch.bmm, a, b), 2.0 * batch * m * k * n)
 
 
 def elementwise_cases() -> Iterator[tuple[tuple[str, str, ElementwiseKind, int], Case]]:
@@ -148,7 +154,7 @@ def other_cases() -> Iterator[tuple[tuple[str, ...], Case]]:
     yield ("copy",), Case(_bind(target.copy_, source), 2.0 * COPY_BYTES, weight=2.0)
     small = torch.randn(16)
     yield ("call",), Case(_bind(_calls, small), 100.0)
-    yield ("operation",), Case(_bind(_autograd_operations, small.clone().requires_grad_(), small), 300.0)
+    yield ("operation",), _tiny_step()
     yield ("optimizer",), Case(_optimizer_step(), float(OPTIMIZER_PARAMETERS), weight=2.0)
     for name in DTYPES:
         yield ("step", name), Case(training_step(name), 1.0, weight=4.0)
@@ -171,12 +177,18 @@ def _calls(x: torch.Tensor) -> None:
         x.neg()
 
 
-def _autograd_operations(x: torch.Tensor, y: torch.Tensor) -> None:
-    """300 operations: 100 products and 100 sums forward, 100 products backward."""
-    value = x
-    for _ in range(100):
-        value = value * y + y
-    torch.autograd.grad(value, x, y)
+def _tiny_step() -> Case:
+    """A training step on next to nothing: all that it takes is the fixed cost of so many operations, Python,
+    autograd and the optimizer's loop included. How many there are is what the roofline will count: the trace's."""
+    small = {"tokens": 4, "width": 8, "vocabulary": 32}
+
+    def make() -> Callable[[], None]:
+        step = training_step("float32", **small)
+        step()
+        return step
+
+    traced = trace(make, lambda step: step())
+    return Case(training_step("float32", **small), float(sum(op.count for op in traced.ops)))
 
 
 def _optimizer_step() -> Callable[[], Any]:
@@ -188,9 +200,11 @@ def _optimizer_step() -> Callable[[], Any]:
     return optimizer.step
 
 
-def training_step(dtype: str, tokens: int = 1024) -> Callable[[], None]:
+def training_step(
+    dtype: str, tokens: int = 1024, width: int = 256, vocabulary: int = 2048
+) -> Callable[[], None]:  # fmt: skip
     """A step of a small gated network, for comparing the two dtypes as training uses them."""
-    width, hidden, vocabulary = 256, 768, 2048
+    hidden = 3 * width
     layers = nn.ModuleList(
         nn.Linear(i, o) for i, o in ((width, hidden), (width, hidden), (hidden, width)) * 2
     )

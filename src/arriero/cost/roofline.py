@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from arriero.cost.device import AttentionPoint, DeviceProfile, ElementwiseKind, ElementwisePoint
+from arriero.cost.device import AttentionPoint, DeviceProfile, ElementwiseKind, ElementwisePoint, MatmulPoint
 from arriero.cost.trace import Op, Trace
 from arriero.errors import ArrieroError
 
@@ -75,10 +75,12 @@ def matmul_rate(op: Op, device: DeviceProfile) -> float:
     points = _of_dtype(device.matmul, op.dtype, "matrix products")
     if not op.m:  # a convolution or grouped product: no sizes to go by, so the middle of what was measured
         return sorted(p.flops_per_s for p in points)[len(points) // 2]
-    return _interpolate(
-        (_log(op.m), _log(op.k), _log(op.n)),
-        [((_log(p.m), _log(p.k), _log(p.n)), p.flops_per_s) for p in points],
-    )
+    return _interpolate(_place(op), [(_place(p), p.flops_per_s) for p in points])
+
+
+def _place(sizes: Op | MatmulPoint) -> tuple[float, ...]:
+    """Where a product lies among the others: many small products at once are far from a single one."""
+    return _log(sizes.m), _log(sizes.k), _log(sizes.n), 4.0 if sizes.batch > 1 else 0.0
 
 
 def attention_rate(op: Op, device: DeviceProfile) -> float:

@@ -25,11 +25,13 @@ def answer_prompts(
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
     requests = [
         Request(
-            tokenizer.chat.render([{"role": "user", "content": prompt}], add_generation_prompt=True).ids, sampling
+            tokenizer.chat.render([{"role": "user", "content": prompt}], add_generation_prompt=True).ids,
+            sampling,
         )
         for prompt in prompts
     ]
     found = Engine(model, tokenizer).generate(requests)
     return [
-        Sample(model=name, text=answer.text, finish=answer.finish_reason, tokens=len(answer.ids)) for answer in found
+        Sample(model=name, text=answer.text, finish=answer.finish_reason, tokens=len(answer.ids))
+        for answer in found
     ]

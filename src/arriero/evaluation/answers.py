@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arriero.data.conversations import Message, Preference
+from arriero.evaluation.progress import Progress, silent
 from arriero.models.protocol import LanguageModel
 from arriero.tokenization.chat import ChatTemplate
 
@@ -54,7 +55,7 @@ def render_pair(chat: ChatTemplate, pair: Preference, context: int) -> tuple[Ans
 
 
 def score_answers(
-    model: LanguageModel, answers: Sequence[Answer], progress: Callable[[int], None] = lambda tokens: None
+    model: LanguageModel, answers: Sequence[Answer], progress: Progress = silent
 ) -> tuple[Floats, Floats]:
     """(summed natural-log probability, number) of the answer tokens of each conversation [n]."""
     sums = np.zeros(len(answers))
@@ -63,5 +64,5 @@ def score_answers(
         batch = order[start : start + ROWS_AT_ONCE]
         for i, values in zip(batch, model.token_logprobs([answers[i].ids for i in batch]), strict=True):
             sums[i] = values[answers[i].supervised[1:]].sum()
-        progress(sum(len(answers[i].ids) for i in batch))
+        progress([len(answers[i].ids) for i in batch])
     return sums, np.asarray([answer.n_supervised for answer in answers], np.float64)

@@ -8,12 +8,13 @@ at least ``context - stride`` places before it in sight.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arriero.evaluation.documents import Documents
+from arriero.evaluation.progress import Progress, silent
 from arriero.models.protocol import LanguageModel
 
 Floats = NDArray[np.float64]
@@ -48,19 +49,25 @@ def default_stride(context: int) -> int:
     return max(1, context // 2)
 
 
+def window_tokens(lengths: Sequence[int], context: int, stride: int | None = None) -> int:
+    """Tokens that go through the model for documents of these lengths, each as often as windows hold it."""
+    step = min(stride or default_stride(context), context - 1)
+    return sum(stop - start for length in lengths for start, stop, _ in windows(length, context, step))
+
+
 def score_documents(
     model: LanguageModel,
     documents: Documents,
     context: int | None,
     stride: int | None = None,
-    progress: Callable[[int], None] = lambda tokens: None,
+    progress: Progress = silent,
 ) -> Floats:
     """Bits of each document [n]: minus log2 of the probability of all its tokens but the first.
 
     Args:
         context: most tokens that the model takes at once; None for no limit.
         stride: tokens scored by each window after a document's first; by default half the context.
-        progress: is told the number of window tokens gone through, after every batch.
+        progress: is told the lengths of the windows gone through, after every batch.
     """
     step = stride or default_stride(context or 2)
     jobs = [
@@ -75,16 +82,8 @@ def score_documents(
         texts = [documents.ids[number][start:stop].tolist() for number, (start, stop, _) in batch]
         for (number, (start, _, first)), values in zip(batch, model.token_logprobs(texts), strict=True):
             bits[number] -= values[first - start - 1 :].sum() / math.log(2)
-        progress(sum(map(len, texts)))
+        progress([len(text) for text in texts])
     return bits
-
-
-def window_lengths(length: float, context: int, stride: int | None = None) -> tuple[float, float]:
-    """(windows, tokens in them) of a document of ``length`` tokens, for a plan; ``length`` may be a mean."""
-    if length <= context:
-        return 1.0, length
-    more = math.ceil((length - context) / (stride or default_stride(context)))
-    return 1.0 + more, context * (1.0 + more)
 
 
 def _batches(jobs: Sequence[tuple[int, Window]]) -> Iterator[list[tuple[int, Window]]]:

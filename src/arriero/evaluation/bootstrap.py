@@ -55,7 +55,9 @@ def ratio_interval(numerators: Values, denominators: Values, how: Resampling) ->
     return Interval(float(top.sum() / bottom.sum()), *_middle(draws, len(top), how), len(top))
 
 
-def ratio_difference_interval(a: tuple[Values, Values], b: tuple[Values, Values], how: Resampling) -> Interval:
+def ratio_difference_interval(
+    a: tuple[Values, Values], b: tuple[Values, Values], how: Resampling
+) -> Interval:
     """Interval of the ratio of ``a`` minus that of ``b``, each (numerators, denominators) of the *same* items.
 
     Both sides are drawn together, so what makes an item hard for both does not widen the interval.
@@ -65,7 +67,9 @@ def ratio_difference_interval(a: tuple[Values, Values], b: tuple[Values, Values]
     """
     (top_a, bottom_a), (top_b, bottom_b) = _items(*a), _items(*b)
     if len(top_a) != len(top_b):
-        raise ArrieroError(f"a paired difference needs the same items: {len(top_a)} and {len(top_b)} were given")
+        raise ArrieroError(
+            f"a paired difference needs the same items: {len(top_a)} and {len(top_b)} were given"
+        )
     draws = np.concatenate(
         [_ratios(top_a, bottom_a, d) - _ratios(top_b, bottom_b, d) for d in _drawn(len(top_a), how)]
     )

@@ -39,7 +39,9 @@ class Cache:
             return dict(load(path.read_bytes()))
         except (FileNotFoundError, SafetensorError, ValueError):
             made = make()
-            write_bytes_atomic(path, save({name: np.ascontiguousarray(array) for name, array in made.items()}))
+            write_bytes_atomic(
+                path, save({name: np.ascontiguousarray(array) for name, array in made.items()})
+            )
             return made
 
     def answers(self, measure: str, model: str, make: Callable[[], list[Sample]]) -> list[Sample]:

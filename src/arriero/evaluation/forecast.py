@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,14 @@ from arriero.models.scoring import TOKENS_PER_BATCH, batch_logprobs
 
 PASS_RATE = "evaluate.passes_per_s"
 PROBE_CONFIG = DecoderConfig(
-    vocab_size=4096, d_model=192, n_layers=4, n_heads=4, n_kv_heads=2, head_dim=48, d_ff=512, context_length=256
+    vocab_size=4096,
+    d_model=192,
+    n_layers=4,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=48,
+    d_ff=512,
+    context_length=256,
 )
 PROBE_ROWS = 16
 _PROBE_SECONDS = 0.8
@@ -34,10 +42,6 @@ class Pass:
     seconds: float
     flops: float
     peak_bytes: float
-
-    def per_token(self, rows: int, length: int) -> tuple[float, float]:
-        """(seconds, FLOPs) of a token."""
-        return self.seconds / (rows * length), self.flops / (rows * length)
 
 
 def batch_rows(length: int) -> int:
@@ -54,7 +58,9 @@ def weight_scheme(format: str, config: DecoderConfig) -> WeightScheme | None:
     return WeightScheme(bits, 32 if bits == 4 and fits else None)
 
 
-def forward_pass(config: DecoderConfig, format: str, rows: int, length: int, device: DeviceProfile | None) -> Pass:
+def forward_pass(
+    config: DecoderConfig, format: str, rows: int, length: int, device: DeviceProfile | None
+) -> Pass:
     """The pass of a model of any depth, from traces at one and two blocks: blocks are equal, so all is linear in
     them. Without a device, seconds are 0."""
     one, two = (_traced(config.model_copy(update={"n_layers": n}), format, rows, length) for n in (1, 2))
@@ -65,6 +71,15 @@ def forward_pass(config: DecoderConfig, format: str, rows: int, length: int, dev
         flops=one.flops + more * (two.flops - one.flops),
         peak_bytes=one.peak_bytes + more * (two.peak_bytes - one.peak_bytes),
     )
+
+
+def row_flops(config: DecoderConfig, format: str) -> Callable[[int], float]:
+    """FLOPs of a row of T tokens: ``a T + b T²`` exactly, with the two factors from two traces."""
+    near, far = 8, 16
+    x, y = (forward_pass(config, format, 1, n + 1, None).flops / n for n in (near, far))
+    b = (y - x) / (far - near)
+    a = x - b * near
+    return lambda tokens: a * (tokens - 1) + b * (tokens - 1) ** 2
 
 
 @lru_cache(maxsize=64)
@@ -83,7 +98,7 @@ def _traced(config: DecoderConfig, format: str, rows: int, length: int) -> Trace
     return trace(make, run)
 
 
-def window_tokens(mean_length: float, context: int, stride: int | None = None) -> float:
+def expected_window_tokens(mean_length: float, context: int, stride: int | None = None) -> float:
     """Expected tokens in the windows over a document, when only the mean length is known.
 
     Lengths are taken to be exponentially distributed: E[min(L, C)] for the first window, and C for every further
@@ -100,7 +115,9 @@ def measure_passes() -> Rate:
     model = Decoder(PROBE_CONFIG)
     model.init_weights(0)
     length = PROBE_CONFIG.context_length
-    ids = torch.randint(0, PROBE_CONFIG.vocab_size, (PROBE_ROWS, length), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        0, PROBE_CONFIG.vocab_size, (PROBE_ROWS, length), generator=torch.Generator().manual_seed(0)
+    )
     rows = ids.tolist()
     times: list[float] = []
     deadline = time.perf_counter() + _PROBE_SECONDS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from arriero.artifacts import Artifact
@@ -17,20 +16,28 @@ from arriero.data.conversations import (
     split_holdout,
 )
 from arriero.errors import ArrieroError
+from arriero.evaluation.settings import EvaluateSettings
 
 T = TypeVar("T")
 
 
-def heldout_conversations(paths: Sequence[Path], share: float, seed: int, most: int) -> list[list[Message]]:
-    """The held-out share of the conversations in all files, at most ``most`` of them (0 = all)."""
-    rows = [row for path in paths for row in read_conversations(path)]
-    return _evenly(split_holdout(rows, share, seed)[1], most)
+def heldout_conversations(settings: EvaluateSettings) -> list[list[Message]]:
+    """The held-out conversations of all files, at most ``max_items``, with the system prompt put in."""
+    rows = [row for path in settings.conversations for row in read_conversations(path)]
+    held = split_holdout(rows, settings.holdout_share, settings.holdout_seed)[1]
+    system = {"role": "system", "content": settings.system_prompt}
+    return [
+        [system, *row] if settings.system_prompt and row[0]["role"] != "system" else row
+        for row in _evenly(held, settings.max_items)
+    ]
 
 
-def heldout_preferences(paths: Sequence[Path], share: float, seed: int, most: int) -> list[Preference]:
-    """The held-out share of the preference pairs in all files, at most ``most`` of them (0 = all)."""
-    rows = [row for path in paths for row in read_preferences(path)]
-    return _evenly(split_holdout(rows, share, seed)[1], most)
+def heldout_preferences(settings: EvaluateSettings) -> list[Preference]:
+    """The held-out preference pairs of all files, at most ``max_items``; equal answers say nothing and are left out."""
+    rows = [
+        row for path in settings.preferences for row in read_preferences(path) if row.chosen != row.rejected
+    ]
+    return _evenly(split_holdout(rows, settings.holdout_share, settings.holdout_seed)[1], settings.max_items)
 
 
 def _evenly(rows: list[T], most: int) -> list[T]:
@@ -39,25 +46,27 @@ def _evenly(rows: list[T], most: int) -> list[T]:
     return [rows[i * len(rows) // most] for i in range(most)]
 
 
-def refuse_other_splits(models: Sequence[Artifact], paths: Sequence[Path], share: float, seed: int) -> None:
+def refuse_other_splits(models: Sequence[Artifact], settings: EvaluateSettings) -> None:
     """Make sure that nothing called held-out here was trained on.
 
     Raises:
         ArrieroError: a stage that a model comes from read one of the files with another share or seed.
     """
-    files = {sha256_file(path): path for path in paths}
+    files = {sha256_file(path): path for path in (*settings.conversations, *settings.preferences)}
+    own = (settings.holdout_share, settings.holdout_seed)
     for model in models:
         for ancestor in lineage(model):
-            if ancestor.artifact is None:
+            manifest = ancestor.artifact.manifest if ancestor.artifact is not None else None
+            if manifest is None or "holdout_share" not in manifest.settings or manifest.kind == "evaluate":
                 continue
-            manifest = ancestor.artifact.manifest
-            same = [files[source.sha256] for source in manifest.sources if source.sha256 in files]
-            if not same or "holdout_share" not in manifest.settings:
-                continue
-            theirs = (manifest.settings["holdout_share"], manifest.settings.get("holdout_seed", seed))
-            if theirs != (share, seed):
+            theirs = (
+                manifest.settings["holdout_share"],
+                manifest.settings.get("holdout_seed", settings.holdout_seed),
+            )
+            shared = [files[source.sha256] for source in manifest.sources if source.sha256 in files]
+            if shared and theirs != own:
                 raise ArrieroError(
-                    f"{same[0].name}: stage '{manifest.name}' held out {theirs[0]:g} of it (seed {theirs[1]}), this "
-                    f"evaluation {share:g} (seed {seed}); with different splits the model was trained on what is "
-                    "tested: give both the same holdout_share and holdout_seed"
+                    f"{shared[0].name}: stage '{manifest.name}' held out a share of {theirs[0]:g} (seed {theirs[1]}), "
+                    f"this evaluation {own[0]:g} (seed {own[1]}), so the model was trained on part of what is tested; "
+                    "give both the same holdout_share and holdout_seed"
                 )

@@ -5,10 +5,11 @@ Sums over answer tokens favour the shorter answer, means over them don't: both a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arriero.evaluation.answers import Answer, Floats, score_answers
+from arriero.evaluation.progress import Progress, silent
 from arriero.models.protocol import LanguageModel
 
 
@@ -23,7 +24,7 @@ class PairScores:
 def score_pairs(
     model: LanguageModel,
     pairs: Sequence[tuple[Answer, Answer]],
-    progress: Callable[[int], None] = lambda tokens: None,
+    progress: Progress = silent,
 ) -> PairScores:
     """Compare log p(chosen | prompt) with log p(rejected | prompt), as sums and as means over the answers' tokens."""
     sums, counts = score_answers(model, [side for pair in pairs for side in pair], progress)

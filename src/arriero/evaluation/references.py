@@ -30,9 +30,9 @@ def fit_reference(tokens: Path, order: int, vocab_size: int, most_tokens: int) -
     return NGram.fit(training_documents(tokens, most_tokens), order, vocab_size)
 
 
-def fitting_seconds(order: int, tokens: int, per_s: float) -> float:
-    """The probe counts order 5; time goes with the orders counted, the unigram's included."""
-    return order / _PROBE_ORDER * tokens / per_s
+def fitting_work(order: int, tokens: int) -> float:
+    """Tokens that the probe would fit in the same time: it counts orders up to 5, and time goes with their number."""
+    return tokens * order / _PROBE_ORDER
 
 
 def measure_ngram() -> dict[str, Rate]:
@@ -44,7 +44,7 @@ def measure_ngram() -> dict[str, Rate]:
     start = time.perf_counter()
     model = NGram.fit(documents, _PROBE_ORDER, _PROBE_VOCABULARY)
     fitted = time.perf_counter()
-    model.token_logprobs(documents[:200])
+    model.token_logprobs([document.tolist() for document in documents[:200]])
     scored = time.perf_counter()
     n_scored = sum(map(len, documents[:200]))
     return {

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arriero.artifacts import Artifact
-from arriero.errors import ArrieroError, Interrupted
+from arriero.errors import ArrieroError
 from arriero.evaluation.answer_loss import score_conversations
 from arriero.evaluation.answering import answer_prompts
-from arriero.evaluation.answers import Answer, render_answer, render_pair
-from arriero.evaluation.bits_per_byte import score_documents
+from arriero.evaluation.bits_per_byte import score_documents, window_tokens
 from arriero.evaluation.cache import Arrays, Cache
 from arriero.evaluation.comparison import (
     ANSWER_LOSS,
@@ -24,217 +21,173 @@ from arriero.evaluation.comparison import (
     MeasureKind,
     Table,
 )
-from arriero.evaluation.documents import Documents, in_vocabulary_of, load_documents
-from arriero.evaluation.forecast import batch_rows, forward_pass
-from arriero.evaluation.heldout import heldout_conversations, heldout_preferences
+from arriero.evaluation.documents import in_vocabulary_of
+from arriero.evaluation.forecast import row_flops
+from arriero.evaluation.items import Contestant, Items
 from arriero.evaluation.preference import score_pairs
+from arriero.evaluation.progress import Counter, stop_if_asked
 from arriero.evaluation.references import fit_reference, reference_orders
 from arriero.evaluation.scores import ModelLine, Sample
 from arriero.evaluation.settings import EvaluateSettings
 from arriero.models.checkpoint import load_model, read_config
-from arriero.models.protocol import LanguageModel
-from arriero.stage import Context, ModelSpec, TokensSpec, open_input
-from arriero.tokenization.tokenizer import Tokenizer
+from arriero.stage import Context, TokensSpec, open_input
 
 if TYPE_CHECKING:
+    from arriero.evaluation.progress import Progress
     from arriero.models.decoder import Decoder
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """A model to be compared: its artifact, its name in the comparison, and how it tokenises."""
-
-    name: str
-    artifact: Artifact
-    spec: ModelSpec
-    tokenizer: Tokenizer
-    context: int
-
-
-def contestants(models: list[Artifact]) -> list[Contestant]:
-    """The models by their stages' names; two of one name get the beginning of their key behind it."""
-    names = [model.name for model in models]
-    return [
-        Contestant(
-            model.name if names.count(model.name) == 1 else f"{model.name}-{model.manifest.key[:6]}",
-            model, open_input(model, ModelSpec), Tokenizer.load(model.path), read_config(model.path).context_length,
-        )
-        for model in models
-    ]  # fmt: skip
-
-
 @dataclass
-class Items:
-    """Conversations and pairs as one tokenizer renders them, without those that are too long for some model."""
+class Results:
+    """Per-item figures of every measure, the references that were fitted, and the models' answers."""
 
-    conversations: list[Answer]
-    pairs: list[tuple[Answer, Answer]]
+    tables: dict[str, Table]
+    references: list[ModelLine] = field(default_factory=list)
+    answers: dict[str, list[Sample]] = field(default_factory=dict)
+
+    def put(self, kind: MeasureKind, model: str, top: np.ndarray, bottom: np.ndarray) -> None:
+        self.tables[kind.name].columns[model] = (top.astype(float), bottom.astype(float))
 
 
-class Scorer:
-    """Scores all models on all measures.
+def empty_results(settings: EvaluateSettings, items: Items) -> Results:
+    """A table for every measure that the settings ask for."""
+    kinds = [(BITS_PER_BYTE, len(items.documents.ids))]
+    if settings.conversations:
+        kinds.append((ANSWER_LOSS, items.n_conversations))
+    if settings.preferences:
+        kinds += [(PREFERENCE, items.n_pairs), (PREFERENCE_MEAN, items.n_pairs)]
+    return Results({kind.name: Table(kind, of) for kind, of in kinds})
 
-    Attributes:
-        tables: per-item figures of every measure, by model, once :meth:`run` is done.
-        answers: each model's answers to the prompts.
+
+class _Weights:
+    """A model that is read when it is first needed: a resumed run reads none that it is done with.
+
+    In float32 whatever the file holds: the comparison is one of weights, not of a processor's bfloat16.
     """
-
-    def __init__(self, settings: EvaluateSettings, models: list[Contestant], tokens: Artifact, context: Context) -> None:
-        self.settings, self.models, self.tokens, self.context = settings, models, tokens, context
-        self.cache = Cache(context.state / "scored")
-        self.tables: dict[str, Table] = {}
-        self.answers: dict[str, list[Sample]] = {}
-        self.references: list[ModelLine] = []
-        self._done = 0
-        self._name = ""
-        self._prepare()
-
-    def run(self) -> None:
-        """Score.
-
-        Raises:
-            Interrupted: asked to stop; what is scored so far is kept.
-            ArrieroError: a model cannot be read, or a prompt is too long.
-        """
-        for contestant in self.models:
-            self._score(contestant)
-        for name, order in reference_orders(self.settings).items():
-            self._reference(name, order)
-
-    # ------------------------------------------------------------------------------------- what is scored
-
-    def _prepare(self) -> None:
-        settings, seed, most = self.settings, self.settings.holdout_seed, self.settings.max_items
-        self.documents = load_documents(self.tokens.path, settings.split, settings.max_documents)
-        if not self.documents.ids or not self.documents.bytes.sum():
-            raise ArrieroError(f"{self.tokens.path}: the split '{settings.split}' has no text to score")
-        share = settings.holdout_share
-        self._conversations = heldout_conversations(settings.conversations, share, seed, most)
-        self._pairs = heldout_preferences(settings.preferences, share, seed, most)
-        self._table(BITS_PER_BYTE, len(self.documents.ids))
-        if settings.conversations:
-            self._table(ANSWER_LOSS, len(self._conversations))
-        if settings.preferences:
-            self._table(PREFERENCE, len(self._pairs))
-            self._table(PREFERENCE_MEAN, len(self._pairs))
-        items = next(iter(self._items.values()))
-        for kind, found, files in (
-            (ANSWER_LOSS, items.conversations, settings.conversations),
-            (PREFERENCE, items.pairs, settings.preferences),
-        ):
-            if files and not found:
-                context = min(c.context for c in self.models)
-                raise ArrieroError(
-                    f"no held-out {kind.items} in {files[0].name} (share {share:g}) fit the context of {context} tokens"
-                )
-
-    def _table(self, kind: MeasureKind, of: int) -> None:
-        self.tables[kind.name] = Table(kind, of)
-
-    @cached_property
-    def _items(self) -> dict[str, Items]:
-        """By tokenizer. An item that is too long for one model is left out for all."""
-        context = min(contestant.context for contestant in self.models)
-        chats = {c.tokenizer.fingerprint: c.tokenizer for c in self.models}
-        rows = {
-            print_: [render_answer(t.chat, row, context) for row in self._conversations] if self._conversations else []
-            for print_, t in chats.items()
-        }
-        pairs = {
-            print_: [render_pair(t.chat, pair, context) for pair in self._pairs] if self._pairs else []
-            for print_, t in chats.items()
-        }
-        fits = [all(found) for found in zip(*([row is not None for row in r] for r in rows.values()), strict=True)]
-        fit_pairs = [all(f) for f in zip(*([pair is not None for pair in p] for p in pairs.values()), strict=True)]
-        return {
-            print_: Items(
-                [row for row, fit in zip(rows[print_], fits, strict=True) if fit and row is not None],
-                [pair for pair, fit in zip(pairs[print_], fit_pairs, strict=True) if fit and pair is not None],
-            )
-            for print_ in chats
-        }
-
-    # ------------------------------------------------------------------------------------- models
-
-    def _score(self, contestant: Contestant) -> None:
-        model = _Lazy(contestant)
-        name, items = contestant.name, self._items[contestant.tokenizer.fingerprint]
-        self._name = name
-
-        def bits() -> Arrays:
-            documents = in_vocabulary_of(contestant.tokenizer, self.documents, self.tokens.path)
-            stride = self.settings.stride
-            if stride is not None and stride >= contestant.context:
-                raise ArrieroError(
-                    f"stride {stride} leaves no context to model '{name}', which takes {contestant.context} tokens; "
-                    f"give at most {contestant.context - 1}"
-                )
-            found = score_documents(model.get(), documents, contestant.context, stride, self._tick(contestant))
-            return {"bits": found}
-
-        def nats() -> Arrays:
-            found, counts = score_conversations(model.get(), items.conversations, self._tick(contestant))
-            return {"nats": found, "tokens": counts}
-
-        def wins() -> Arrays:
-            scores = score_pairs(model.get(), items.pairs, self._tick(contestant))
-            return {"by_sum": scores.by_sum, "by_mean": scores.by_mean}
-
-        found = self.cache.arrays(BITS_PER_BYTE.name, name, bits)
-        self._put(BITS_PER_BYTE, name, found["bits"], self.documents.bytes)
-        if self.settings.conversations:
-            found = self.cache.arrays(ANSWER_LOSS.name, name, nats)
-            self._put(ANSWER_LOSS, name, found["nats"], found["tokens"])
-        if self.settings.preferences:
-            found = self.cache.arrays(PREFERENCE.name, name, wins)
-            for kind, key in ((PREFERENCE, "by_sum"), (PREFERENCE_MEAN, "by_mean")):
-                self._put(kind, name, found[key], np.ones(len(found[key])))
-        if self.settings.prompts:
-            self.answers[name] = self.cache.answers("answers", name, lambda: self._answer(contestant, model.get()))
-
-    def _answer(self, contestant: Contestant, model: Decoder) -> list[Sample]:
-        settings = self.settings
-        return answer_prompts(model, contestant.tokenizer, settings.prompts, settings.sample_tokens, contestant.name)
-
-    def _put(self, kind: MeasureKind, name: str, top: np.ndarray, bottom: np.ndarray) -> None:
-        self.tables[kind.name].columns[name] = (top, bottom.astype(float))
-
-    def _tick(self, contestant: Contestant) -> Progress:
-        return Progress(self.context, contestant, self._name)
-
-    # ------------------------------------------------------------------------------------- references
-
-    def _reference(self, name: str, order: int) -> None:
-        spec = open_input(self.tokens, TokensSpec)
-        fitted = 0
-
-        def bits() -> Arrays:
-            nonlocal fitted
-            self.context.progress(0, None, "tokens", model=name, step="fitting")
-            model = fit_reference(self.tokens.path, order, spec.vocab_size, self.settings.ngram_tokens)
-            _stop_if_asked(self.context)
-            found = score_documents(model, self.documents, None, progress=lambda tokens: _stop_if_asked(self.context))
-            return {"bits": found, "size": np.asarray([sum(model.parameter_counts().values())])}
-
-        found = self.cache.arrays(BITS_PER_BYTE.name, f"reference {name}", bits)
-        self._put(BITS_PER_BYTE, name, found["bits"], self.documents.bytes)
-        self.references.append(ModelLine(name=name, kind="reference", n_parameters=int(found["size"][0])))
-
-
-class _Lazy:
-    """A model that is read when it is first needed, so that a resumed run reads none that it is done with."""
 
     def __init__(self, contestant: Contestant) -> None:
         self._contestant = contestant
         self._model: Decoder | None = None
 
     def get(self) -> Decoder:
-        # float32 whatever the file holds: a comparison of weights, not of a processor's bfloat16
         if self._model is None:
             self._model = load_model(self._contestant.artifact.path, dtype="float32")
         return self._model
 
 
-def _stop_if_asked(context: Context) -> None:
-    if context.stop_requested():
-        raise Interrupted("stopped while scoring; the models scored so far are kept")
+class Scorer:
+    """Scores models and references into ``results``; each result is cached as soon as it is there."""
+
+    def __init__(
+        self, settings: EvaluateSettings, tokens: Artifact, items: Items, models: list[Contestant], context: Context
+    ) -> None:  # fmt: skip
+        self.settings, self.tokens, self.items, self.models, self.context = (
+            settings,
+            tokens,
+            items,
+            models,
+            context,
+        )
+        self.results = empty_results(settings, items)
+        self._cache = Cache(context.state / "scored")
+        self._counter = Counter(context, sum(sum(self._sizes(model).values()) for model in models))
+
+    def run(self) -> Results:
+        """Score everything that is not in the cache.
+
+        Raises:
+            Interrupted: asked to stop; what is scored so far is kept.
+            ArrieroError: a model cannot be read, a prompt is too long for it, or the stride does not fit.
+        """
+        for contestant in self.models:
+            self._score(contestant)
+        for name, order in reference_orders(self.settings).items():
+            self._score_reference(name, order)
+        return self.results
+
+    def _sizes(self, model: Contestant) -> dict[str, int]:
+        """Tokens that go through the model, by measure."""
+        items = self.items.rendered[model.tokenizer.fingerprint]
+        lengths = [len(ids) for ids in self.items.documents.ids]
+        return {
+            BITS_PER_BYTE.name: window_tokens(lengths, model.context, self.settings.stride),
+            ANSWER_LOSS.name: sum(len(answer.ids) for answer in items.conversations),
+            PREFERENCE.name: sum(len(side.ids) for pair in items.pairs for side in pair),
+        }
+
+    def _score(self, contestant: Contestant) -> None:
+        name, weights = contestant.name, _Weights(contestant)
+        flops = row_flops(read_config(contestant.artifact.path), contestant.spec.format)
+        for measure, tokens in self._sizes(contestant).items():
+            if self._cache.has(measure, name):
+                self._counter.skip(tokens)
+        self._score_documents(contestant, weights, self._counter.of(name, BITS_PER_BYTE.title, flops))
+        if self.settings.conversations:
+            self._score_conversations(contestant, weights, self._counter.of(name, ANSWER_LOSS.title, flops))
+        if self.settings.preferences:
+            self._score_pairs(contestant, weights, self._counter.of(name, PREFERENCE.title, flops))
+        if self.settings.prompts:
+            stop_if_asked(self.context)
+            self.results.answers[name] = self._cache.answers(
+                "answers", name, lambda: self._answer(contestant, weights)
+            )
+
+    def _score_documents(self, contestant: Contestant, weights: _Weights, progress: Progress) -> None:
+        stride = self.settings.stride
+        if stride is not None and stride >= contestant.context:
+            raise ArrieroError(
+                f"stride {stride} leaves nothing before the tokens of model '{contestant.name}', whose context is "
+                f"{contestant.context} tokens; give less"
+            )
+
+        def make() -> Arrays:
+            documents = in_vocabulary_of(contestant.tokenizer, self.items.documents, self.tokens.path)
+            return {"bits": score_documents(weights.get(), documents, contestant.context, stride, progress)}
+
+        found = self._cache.arrays(BITS_PER_BYTE.name, contestant.name, make)
+        self.results.put(BITS_PER_BYTE, contestant.name, found["bits"], self.items.documents.bytes)
+
+    def _score_conversations(self, contestant: Contestant, weights: _Weights, progress: Progress) -> None:
+        items = self.items.rendered[contestant.tokenizer.fingerprint].conversations
+
+        def make() -> Arrays:
+            nats, tokens = score_conversations(weights.get(), items, progress)
+            return {"nats": nats, "tokens": tokens}
+
+        found = self._cache.arrays(ANSWER_LOSS.name, contestant.name, make)
+        self.results.put(ANSWER_LOSS, contestant.name, found["nats"], found["tokens"])
+
+    def _score_pairs(self, contestant: Contestant, weights: _Weights, progress: Progress) -> None:
+        items = self.items.rendered[contestant.tokenizer.fingerprint].pairs
+
+        def make() -> Arrays:
+            scores = score_pairs(weights.get(), items, progress)
+            return {"by_sum": scores.by_sum, "by_mean": scores.by_mean}
+
+        found = self._cache.arrays(PREFERENCE.name, contestant.name, make)
+        for kind, key in ((PREFERENCE, "by_sum"), (PREFERENCE_MEAN, "by_mean")):
+            self.results.put(kind, contestant.name, found[key], np.ones(len(found[key])))
+
+    def _answer(self, contestant: Contestant, weights: _Weights) -> list[Sample]:
+        settings = self.settings
+        return answer_prompts(
+            weights.get(), contestant.tokenizer, settings.prompts, settings.sample_tokens, contestant.name
+        )
+
+    def _score_reference(self, name: str, order: int) -> None:
+        vocabulary = open_input(self.tokens, TokensSpec).vocab_size
+        stop_if_asked(self.context)
+
+        def make() -> Arrays:
+            self._counter.show(name, "fitting")
+            model = fit_reference(self.tokens.path, order, vocabulary, self.settings.ngram_tokens)
+            bits = score_documents(
+                model, self.items.documents, None, progress=lambda _: stop_if_asked(self.context)
+            )
+            return {"bits": bits, "size": np.asarray([sum(model.parameter_counts().values())])}
+
+        found = self._cache.arrays(BITS_PER_BYTE.name, f"reference {name}", make)
+        self.results.put(BITS_PER_BYTE, name, found["bits"], self.items.documents.bytes)
+        self.results.references.append(
+            ModelLine(name=name, kind="reference", n_parameters=int(found["size"][0]))
+        )

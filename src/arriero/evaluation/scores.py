@@ -131,5 +131,11 @@ def plain(value: float, unit: str) -> str:
 
 def signed(value: float, unit: str) -> str:
     """A difference as text, always with its sign; shares in percentage points."""
-    text = f"{100 * value:+.1f} points" if unit == "share" else f"{value:+.4f}" if abs(value) < 0.01 else f"{value:+.3f}"
+    text = (
+        f"{100 * value:+.1f} points"
+        if unit == "share"
+        else f"{value:+.4f}"
+        if abs(value) < 0.01
+        else f"{value:+.3f}"
+    )
     return text.replace("-", "\N{MINUS SIGN}")

@@ -11,12 +11,20 @@ from arriero.stage import StageSettings
 class EvaluateSettings(StageSettings):
     """What is measured, on how much, against what."""
 
-    split: str = Field(default="validation", description="split of the tokens that bits per byte are taken on")
-    max_documents: int = Field(default=1000, ge=0, description="documents scored, spread over the split; 0 = all")
-    stride: int | None = Field(
-        default=None, ge=1, description="tokens scored by each window of a long document; by default half the context"
+    split: str = Field(
+        default="validation", description="split of the tokens that bits per byte are taken on"
     )
-    ngram: bool = Field(default=True, description="set an interpolated Kneser-Ney n-gram model beside the models")
+    max_documents: int = Field(
+        default=1000, ge=0, description="documents scored, spread over the split; 0 = all"
+    )
+    stride: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens scored by each window of a long document; by default half the context",
+    )
+    ngram: bool = Field(
+        default=True, description="set an interpolated Kneser-Ney n-gram model beside the models"
+    )
     ngram_order: int = Field(default=5, ge=2, le=7, description="order of the n-gram model")
     unigram: bool = Field(default=True, description="set a unigram model beside the models")
     ngram_tokens: int = Field(
@@ -29,12 +37,20 @@ class EvaluateSettings(StageSettings):
         default=[], description="JSONL files whose held-out pairs give the preference accuracy"
     )
     holdout_share: float = Field(
-        default=0.1, gt=0, le=1, description="held-out share of these files; the same as the training stages'"
+        default=0.05,
+        gt=0,
+        le=1,
+        description="held-out share of these files; the same as the training stages'",
     )
     holdout_seed: int = Field(
         default=0, ge=0, lt=2**31, description="seed of that split; the same as the training stages'"
     )
-    max_items: int = Field(default=0, ge=0, description="most held-out conversations, and most pairs; 0 = all")
+    system_prompt: str = Field(
+        default="", description="system message for conversations that have none; the same as the sft stage's"
+    )
+    max_items: int = Field(
+        default=0, ge=0, description="most held-out conversations, and most pairs; 0 = all"
+    )
     prompts: list[str] = Field(default=[], description="questions that every model answers, for the report")
     sample_tokens: int = Field(default=64, ge=1, description="most tokens of such an answer")
     baseline: str | None = Field(

@@ -33,10 +33,15 @@ def scores_markdown(scores: Scores) -> str:
         found = {m.name: next((s for s in m.scores if s.model == model.name), None) for m in scores.measures}
         size = f"{model.weight_bytes:,}" if model.weight_bytes is not None else "–"
         cells = [_cell(found[m.name], m.unit) for m in scores.measures]
-        lines.append(f"| {_escape(model.name)} | {model.n_parameters:,} | {size} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {_escape(model.name)} | {model.n_parameters:,} | {size} | " + " | ".join(cells) + " |"
+        )
     for measure in scores.measures:
         lines += ["", f"**{measure.title}** on {measure.n:,} of {measure.of:,} held-out {measure.items}:", ""]
         lines += [f"- {_escape(difference.verdict)}" for difference in measure.differences]
     share = f"{100 * scores.confidence:g} %"
-    lines += ["", f"In brackets: {share} intervals by bootstrap, {scores.bootstrap_samples:,} draws of the items."]
+    lines += [
+        "",
+        f"In brackets: {share} intervals by bootstrap, {scores.bootstrap_samples:,} draws of the items.",
+    ]
     return "\n".join([*lines, *(f"\n{_escape(note)}" for note in scores.notes)]) + "\n"

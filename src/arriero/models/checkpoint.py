@@ -47,6 +47,15 @@ def read_format(folder: Path) -> str:
     return scheme.name if scheme else _stored_dtype(values)
 
 
+def read_special_ids(folder: Path) -> dict[str, Any]:
+    """``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` as far as the folder declares them: arguments for
+    :func:`save_model`. ``generation_config.json`` is believed before ``config.json``."""
+    declared = _read_json(folder / CONFIG)
+    if (folder / GENERATION_CONFIG).is_file():
+        declared |= _read_json(folder / GENERATION_CONFIG)
+    return {name: declared.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
 def save_model(
     model: Decoder,
     folder: Path,

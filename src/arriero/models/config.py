@@ -66,3 +66,15 @@ class DecoderConfig(BaseModel):
             name = ".".join(str(part) for part in first["loc"])
             message = first["msg"].removeprefix("Value error, ")
             raise ArrieroError(f"{where}: {name + ': ' if name else ''}{message}") from None
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters by part; a tied head counts once, under embedding."""
+        table = self.vocab_size * self.d_model
+        all_heads = (self.n_heads + self.n_kv_heads) * self.head_dim
+        return {
+            "embedding": table,
+            "attention": self.n_layers * self.d_model * 2 * all_heads,
+            "feed_forward": self.n_layers * self.d_model * 3 * self.d_ff,
+            "norm": self.d_model * (2 * self.n_layers + 1),
+            "head": 0 if self.tie_embeddings else table,
+        }

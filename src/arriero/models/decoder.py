@@ -122,16 +122,7 @@ class Decoder(nn.Module):
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters by part; a tied head counts once, under embedding."""
-        config = self.config
-        table = config.vocab_size * config.d_model
-        all_heads = (config.n_heads + config.n_kv_heads) * config.head_dim
-        return {
-            "embedding": table,
-            "attention": config.n_layers * config.d_model * 2 * all_heads,
-            "feed_forward": config.n_layers * config.d_model * 3 * config.d_ff,
-            "norm": config.d_model * (2 * config.n_layers + 1),
-            "head": 0 if config.tie_embeddings else table,
-        }
+        return self.config.parameter_counts()
 
     def token_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Natural-log p(x_t | x_<t) for t >= 1: float64 [len(ids) - 1] for each sequence; see models.scoring."""

@@ -41,7 +41,9 @@ class StopFlag:
             if self and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.set()
-            display.say("stopping at the next safe point … (Ctrl-C again stops at once; nothing finished is lost)")
+            display.say(
+                "stopping at the next safe point … (Ctrl-C again stops at once; nothing finished is lost)"
+            )
 
         previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

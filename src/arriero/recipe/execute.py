@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from os.path import relpath
 from pathlib import Path
-from typing import Any
 
 from arriero.artifacts import Artifact, Manifest
 from arriero.artifacts.artifact import list_files, merge_licenses
 from arriero.artifacts.commit import commit_folder, write_json_atomic
 from arriero.artifacts.host import host_facts, version_facts
 from arriero.artifacts.manifest import LOGS, MANIFEST, InputRecord
+from arriero.cost.allocator import keep_freed_memory
 from arriero.cost.meter import Measurement, Meter
 from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError
@@ -52,6 +52,7 @@ def execute(job: Job, display: Display, stop: StopFlag, tariffs: Tariffs) -> tup
         Interrupted: the stage was asked to stop; its state is kept.
         ArrieroError: what the stage complains of.
     """
+    keep_freed_memory()  # as while calibrating, so that the plan's rates hold
     place = Workplace(job.final)
     place.open()
     started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -71,5 +71,6 @@ def stage_key(stage: Stage[Any], settings: StageSettings, inputs: dict[str, list
 def source_records(settings: StageSettings) -> list[SourceRecord]:
     """Size and hash of every raw file that the settings name."""
     return [
-        SourceRecord(path=str(path), bytes=path.stat().st_size, sha256=file_hash(path)) for path in raw_files(settings)
+        SourceRecord(path=str(path), bytes=path.stat().st_size, sha256=file_hash(path))
+        for path in raw_files(settings)
     ]

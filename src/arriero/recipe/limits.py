@@ -51,7 +51,11 @@ def _check_sum(plan: RecipePlan, name: str, limit: float, option: str) -> None:
             breaks = stage
     if breaks is not None:
         before = _names_before(plan, breaks)
-        fits = f"stages up to '{before[-1]}' would fit (--until {before[-1]})" if before else "no stage would fit"
+        fits = (
+            f"stages up to '{before[-1]}' would fit (--until {before[-1]})"
+            if before
+            else "no stage would fit"
+        )
         raise BudgetError(
             f"{option} {_format(name, limit, plan)}: the plan's upper end is {_format(name, spent, plan)}; "
             f"stage '{breaks.step.name}' (up to {_format(name, _high(getattr(breaks.estimate, name)), plan)}) breaks it; {fits}"
@@ -68,7 +72,11 @@ def _check_memory(plan: RecipePlan, limit: float) -> None:
     if over:
         worst = max(over, key=lambda stage: _high(stage.estimate.peak_memory))
         high = _high(worst.estimate.peak_memory)
-        advice = "a smaller batch or model would need less" if "model" in worst.spec.type else "smaller inputs would need less"
+        advice = (
+            "a smaller batch or model would need less"
+            if "model" in worst.spec.type
+            else "smaller inputs would need less"
+        )
         raise BudgetError(
             f"--max-memory {format_bytes(limit)}: stage '{worst.step.name}' may need up to "
             f"{_shown(high, format_bytes(high))}; {advice}; --max-memory {_shown(high, format_bytes(high))} would fit"

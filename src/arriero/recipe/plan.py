@@ -74,7 +74,7 @@ class RecipePlan:
             f"device profile: {device.cpu}, {device.threads} threads, measured {device.measured_at[:10]} "
             f"with torch {device.versions.get('torch', '?')}"
         )
-        return [line, *self.tariffs.describe()]
+        return [line, *device.notes, *self.tariffs.describe(device)]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -112,7 +112,8 @@ class _Walk:
         if self.folder is None or any(ref not in self.artifacts for ref in refs):
             return None
         inputs = {
-            role: [self.artifacts[str(ref)].manifest.content for ref in items] for role, items in step.inputs.items()
+            role: [self.artifacts[str(ref)].manifest.content for ref in items]
+            for role, items in step.inputs.items()
         }
         return self.folder.find(stage_key(step.stage, step.settings, inputs))
 
@@ -146,7 +147,9 @@ def plan_recipe(
 
 
 def _plan_step(step: Step, walk: _Walk, device: DeviceProfile, tariffs: Tariffs) -> PlannedStage:
-    source_records(step.settings)  # a missing raw file is found out now, not after an hour of the stages before
+    source_records(
+        step.settings
+    )  # a missing raw file is found out now, not after an hour of the stages before
     specs = {role: [walk.spec(ref, step, role) for ref in refs] for role, refs in step.inputs.items()}
     existing = walk.existing(step)
     if existing is not None:

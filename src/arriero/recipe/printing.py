@@ -13,6 +13,7 @@ from arriero.artifacts import Artifact
 from arriero.artifacts.lineage import lineage, raw_sources
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
+from arriero.recipe.describe import describe_spec
 from arriero.recipe.plan import LEFT_OUT, PlannedStage, RecipePlan, spec_of
 from arriero.recipe.run import RunResult
 from arriero.recipe.units import (
@@ -25,26 +26,9 @@ from arriero.recipe.units import (
     format_quantity,
     format_seconds,
 )
-from arriero.stage import CorpusSpec, ModelSpec, ScoresSpec, Spec, TokenizerSpec, TokensSpec
 
 _MARK = {"measured": "m", "modelled": "~", "declared": "d", "unknown": "?"}
 _LEGEND = "m measured · ~ modelled · d declared · ? unknown;  each figure: middle (low–high)"
-
-
-def describe_spec(spec: Spec) -> str:
-    """What a stage will make, in a few words."""
-    if isinstance(spec, CorpusSpec):
-        documents = sum(split.documents for split in spec.splits.values())
-        return f"{format_count(documents)} documents, {format_bytes(sum(s.bytes for s in spec.splits.values()))}"
-    if isinstance(spec, TokenizerSpec):
-        return f"{spec.vocab_size:,} pieces, {spec.bytes_per_token:.1f} B/token"
-    if isinstance(spec, TokensSpec):
-        return f"{format_count(sum(s.tokens for s in spec.splits.values()))} tokens"
-    if isinstance(spec, ModelSpec):
-        return f"{format_count(spec.n_parameters)} parameters, {spec.format}, {format_bytes(spec.weight_bytes)}"
-    if isinstance(spec, ScoresSpec):
-        return f"{len(spec.measures)} measures of {len(spec.models)} models"
-    return spec.type
 
 
 def _cell(quantity: Quantity) -> str:
@@ -52,7 +36,10 @@ def _cell(quantity: Quantity) -> str:
 
 
 def _row(label: str, makes: str, estimate: Estimate) -> list[str]:
-    cells = [_cell(getattr(estimate, name)) for name in ("seconds", "peak_memory", "flops", "energy", "co2", "money")]
+    cells = [
+        _cell(getattr(estimate, name))
+        for name in ("seconds", "peak_memory", "flops", "energy", "co2", "money")
+    ]
     return [escape(label), escape(makes), *cells]
 
 
@@ -60,7 +47,9 @@ def print_plan(plan: RecipePlan, console: Console) -> None:
     """The plan: the sum first, stage by stage, what it rests on, what is left out."""
     total = plan.total
     ahead = len(plan.ahead)
-    console.print(f"\n[bold]Plan of {escape(plan.recipe.name)}[/]: {ahead} stages to run, {len(plan.stages) - ahead} reused")
+    console.print(
+        f"\n[bold]Plan of {escape(plan.recipe.name)}[/]: {ahead} stages to run, {len(plan.stages) - ahead} reused"
+    )
     if ahead:
         console.print(
             f"  takes [bold]{format_quantity(total.seconds)}[/], {format_quantity(total.peak_memory)} of memory, "
@@ -102,7 +91,9 @@ def _print_mapping(title: str, values: dict[str, Any], console: Console) -> None
         console.print(f"[bold]{title}[/]")
         for key, value in values.items():
             text = str(value)
-            console.print(f"  {key}: {escape(text if len(text) < 300 else text[:297] + '...')}", highlight=False)
+            console.print(
+                f"  {key}: {escape(text if len(text) < 300 else text[:297] + '...')}", highlight=False
+            )
 
 
 def print_artifact(artifact: Artifact, console: Console) -> None:
@@ -110,25 +101,41 @@ def print_artifact(artifact: Artifact, console: Console) -> None:
     manifest = artifact.manifest
     console.print(f"\n[bold]{escape(manifest.name)}[/]: {manifest.makes} made by stage '{manifest.kind}'")
     console.print(f"  {escape(str(artifact.path))}", highlight=False)
-    console.print(f"  key {manifest.key[:12]} · {manifest.started} to {manifest.ended} · seed {manifest.seed}", highlight=False)
+    console.print(
+        f"  key {manifest.key[:12]} · {manifest.started} to {manifest.ended} · seed {manifest.seed}",
+        highlight=False,
+    )
     _print_measured(manifest.measured, console)
     _print_mapping("Spec", manifest.spec, console)
     _print_mapping("Facts", manifest.facts, console)
     _print_mapping("Settings", manifest.settings, console)
     console.print("[bold]Files[/]")
     for record in manifest.files:
-        console.print(f"  {escape(record.path)}  {format_bytes(record.bytes)}  sha256 {record.sha256[:12]}…", highlight=False)
+        console.print(
+            f"  {escape(record.path)}  {format_bytes(record.bytes)}  sha256 {record.sha256[:12]}…",
+            highlight=False,
+        )
     console.print("[bold]Lineage[/]")
     for step in lineage(artifact):
         gone = "" if step.artifact else "  (no longer there)"
         role = f"{step.role}: " if step.role else ""
-        console.print(f"  {'  ' * step.depth}{role}{escape(step.name)} ({step.kind}) {step.key[:12]}{gone}", highlight=False)
+        console.print(
+            f"  {'  ' * step.depth}{role}{escape(step.name)} ({step.kind}) {step.key[:12]}{gone}",
+            highlight=False,
+        )
     console.print("[bold]Raw files[/]")
     for source in raw_sources(artifact):
-        console.print(f"  {escape(source.path)}  {format_bytes(source.bytes)}  sha256 {source.sha256[:12]}…", highlight=False)
+        console.print(
+            f"  {escape(source.path)}  {format_bytes(source.bytes)}  sha256 {source.sha256[:12]}…",
+            highlight=False,
+        )
     console.print("[bold]Licences[/]")
-    for record in manifest.licenses:
-        console.print(f"  {escape(record.name)}: {escape(record.of)}" + (f" ({escape(record.url)})" if record.url else ""), highlight=False)
+    for licence in manifest.licenses:
+        console.print(
+            f"  {escape(licence.name)}: {escape(licence.of)}"
+            + (f" ({escape(licence.url)})" if licence.url else ""),
+            highlight=False,
+        )
     _print_mapping("Made with", {**manifest.versions, **manifest.host}, console)
 
 
@@ -160,7 +167,10 @@ def print_single(stage: PlannedStage, console: Console) -> None:
     for name in Estimate.fields():
         quantity = getattr(stage.estimate, name)
         why = f"  [dim]{escape(quantity.source)}[/]" if quantity.source else ""
-        console.print(f"  {name.replace('_', ' '):12} {format_quantity(quantity)} ({quantity.basis}){why}", highlight=False)
+        console.print(
+            f"  {name.replace('_', ' '):12} {format_quantity(quantity)} ({quantity.basis}){why}",
+            highlight=False,
+        )
     for note in stage.notes:
         console.print(f"  [dim]{escape(note)}[/]", highlight=False)
 
@@ -174,7 +184,9 @@ def print_outcome(result: RunResult, page: Path, console: Console) -> None:
             table.add_column(title, overflow="fold")
         for name, artifact in made:
             measured = Estimate.model_validate(artifact.manifest.measured["estimate"])
-            cells = [_cell(getattr(measured, field)) for field in ("seconds", "peak_memory", "energy", "money")]
+            cells = [
+                _cell(getattr(measured, field)) for field in ("seconds", "peak_memory", "energy", "money")
+            ]
             table.add_row(escape(name), *cells, escape(describe_spec(spec_of(artifact))))
         console.print(table)
     if result.reused:
@@ -184,10 +196,14 @@ def print_outcome(result: RunResult, page: Path, console: Console) -> None:
 
 def print_profile(profile: DeviceProfile, path: Path, console: Console) -> None:
     """What calibration measured."""
-    console.print(f"[bold]{escape(profile.cpu)}[/], {profile.cores} cores, {format_bytes(profile.memory_bytes)}, {profile.threads} threads")
+    console.print(
+        f"[bold]{escape(profile.cpu)}[/], {profile.cores} cores, {format_bytes(profile.memory_bytes)}, {profile.threads} threads"
+    )
     for point in profile.matmul:
         shape = f"{point.m}x{point.k}x{point.n}"
-        console.print(f"  matmul {point.dtype:9} {shape:16} {format_flops(point.flops_per_s)}/s", highlight=False)
+        console.print(
+            f"  matmul {point.dtype:9} {shape:16} {format_flops(point.flops_per_s)}/s", highlight=False
+        )
     for attention in profile.attention:
         shape = f"{attention.batch}x{attention.n_heads}x{attention.seq_len}x{attention.head_dim}"
         rates = f"{format_flops(attention.forward_flops_per_s)}/s forward, {format_flops(attention.backward_flops_per_s)}/s backward"
@@ -196,5 +212,7 @@ def print_profile(profile: DeviceProfile, path: Path, console: Console) -> None:
                   f"AdamW {format_count(profile.optimizer_params_per_s)} parameters/s · bf16 pays: {'yes' if profile.bf16_pays else 'no'}",
                   highlight=False)  # fmt: skip
     for name, rate in sorted(profile.rates.items()):
-        console.print(f"  {name}: {format_count(rate.per_s)} {escape(rate.unit)} (±{rate.spread:.0%})", highlight=False)
+        console.print(
+            f"  {name}: {format_count(rate.per_s)} {escape(rate.unit)} (±{rate.spread:.0%})", highlight=False
+        )
     console.print(f"written to {path}", highlight=False, soft_wrap=True)

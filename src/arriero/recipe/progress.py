@@ -21,7 +21,9 @@ def format_figure(name: str, value: Figure) -> str:
         return f"{name.replace('_', ' ')} {value}"
     if name.endswith("_per_s"):
         return f"{value:,.0f} {name.removesuffix('_per_s').replace('_', ' ')}/s"
-    shown = f"{value:,}" if isinstance(value, int) else f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    shown = (
+        f"{value:,}" if isinstance(value, int) else f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    )
     return f"{name.replace('_', ' ')} {shown}"
 
 

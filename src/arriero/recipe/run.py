@@ -15,7 +15,6 @@ from arriero.artifacts.hashing import sha256_file
 from arriero.cost import Estimate
 from arriero.cost.ledger import Ledger
 from arriero.cost.meter import Measurement
-from arriero.recipe.units import format_seconds
 from arriero.errors import ArrieroError, Interrupted
 from arriero.recipe.context import StopFlag
 from arriero.recipe.execute import Job, execute, input_contents
@@ -25,6 +24,7 @@ from arriero.recipe.plan import PlannedStage, RecipePlan
 from arriero.recipe.progress import Display
 from arriero.recipe.runfolder import RunFolder
 from arriero.recipe.schema import InputRef, Step
+from arriero.recipe.units import format_seconds
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """The run folder: where artifacts, plans, ledger and report of a recipe lie.
 
-    runs/quickstart/
-      artifacts/pretrain-1a2b3c4d5e6f/   every artifact ever made here, by name and key
-      pretrain -> artifacts/pretrain-…   the ones of the latest run, under their stages' names
-      plans/plan-….json                  every plan, stored before anything ran
-      ledger.jsonl  recipe.yaml  report.html  report.json
+runs/quickstart/
+  artifacts/pretrain-1a2b3c4d5e6f/   every artifact ever made here, by name and key
+  pretrain -> artifacts/pretrain-…   the ones of the latest run, under their stages' names
+  plans/plan-….json                  every plan, stored before anything ran
+  ledger.jsonl  recipe.yaml  report.html  report.json
 """
 
 from __future__ import annotations
@@ -53,9 +53,13 @@ class RunFolder:
             self.artifacts.mkdir(parents=True, exist_ok=True)
             self.plans.mkdir(exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise ArrieroError(f"{self.path}: a file is in the way of the run folder; choose another with --out") from None
+            raise ArrieroError(
+                f"{self.path}: a file is in the way of the run folder; choose another with --out"
+            ) from None
         except PermissionError:
-            raise ArrieroError(f"{self.path}: may not be written; choose another run folder with --out") from None
+            raise ArrieroError(
+                f"{self.path}: may not be written; choose another run folder with --out"
+            ) from None
 
     def final(self, name: str, key: str) -> Path:
         """Where the finished artifact goes."""

@@ -23,7 +23,9 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=_NAME, description="letters, digits, - and _; the run folder is runs/<name>")
-    description: str = Field(default="", description="what the recipe makes, for whoever reads the plan or report")
+    description: str = Field(
+        default="", description="what the recipe makes, for whoever reads the plan or report"
+    )
     seed: int = Field(default=1, ge=0, lt=2**31, description="random seed of every stage that names none")
     cost: dict[str, Any] = Field(default={}, description="overrides of the price, power and grid tables")
     stages: dict[str, Any] = Field(min_length=1, description="the stages, by name")
@@ -76,7 +78,9 @@ class Recipe:
         for step in self.steps:
             if step.name == name:
                 return step
-        raise ArrieroError(f"{self.path}: there is no stage '{name}'{did_you_mean(name, [s.name for s in self.steps])}")
+        raise ArrieroError(
+            f"{self.path}: there is no stage '{name}'{did_you_mean(name, [s.name for s in self.steps])}"
+        )
 
     def until(self, name: str) -> list[Step]:
         """The steps that ``name`` needs, and itself, in running order."""
@@ -113,7 +117,9 @@ def _apply_set(stages: dict[str, Any], assignment: str) -> None:
     place[keys[-1]] = value
 
 
-def _input_refs(source: Source, name: str, role: str, value: Any, stages: dict[str, Any], many: bool) -> list[InputRef]:
+def _input_refs(
+    source: Source, name: str, role: str, value: Any, stages: dict[str, Any], many: bool
+) -> list[InputRef]:
     loc: Loc = ("stages", name, "inputs", role)
     values = value if isinstance(value, list) else [value]
     if isinstance(value, list) and not many:
@@ -121,23 +127,31 @@ def _input_refs(source: Source, name: str, role: str, value: Any, stages: dict[s
     refs = []
     for item in values:
         if not isinstance(item, str) or not item:
-            raise source.error(loc, f"stage '{name}': input '{role}' should name a stage or a folder, not {item!r}")
+            raise source.error(
+                loc, f"stage '{name}': input '{role}' should name a stage or a folder, not {item!r}"
+            )
         if item in stages:
             refs.append(InputRef(stage=item))
         elif "/" in item:
             refs.append(InputRef(path=(source.path.parent / Path(item).expanduser())))
         else:
             hint = did_you_mean(item, [s for s in stages if s != name])
-            raise source.error(loc, f"stage '{name}': input '{role}' comes from '{item}', which is no stage{hint}")
+            raise source.error(
+                loc, f"stage '{name}': input '{role}' comes from '{item}', which is no stage{hint}"
+            )
     return refs
 
 
-def _read_inputs(source: Source, name: str, stage: Stage[Any], raw: Any, stages: dict[str, Any]) -> dict[str, list[InputRef]]:
+def _read_inputs(
+    source: Source, name: str, stage: Stage[Any], raw: Any, stages: dict[str, Any]
+) -> dict[str, list[InputRef]]:
     loc: Loc = ("stages", name, "inputs")
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        raise source.error(loc, f"stage '{name}': 'inputs' should map a role to a stage, e.g. {{tokens: tokens}}")
+        raise source.error(
+            loc, f"stage '{name}': 'inputs' should map a role to a stage, e.g. {{tokens: tokens}}"
+        )
     for role in raw:
         if role not in stage.inputs:
             takes = did_you_mean(str(role), stage.inputs) if stage.inputs else "; it takes none"
@@ -147,7 +161,9 @@ def _read_inputs(source: Source, name: str, stage: Stage[Any], raw: Any, stages:
         if role in raw:
             found[role] = _input_refs(source, name, role, raw[role], stages, spec.many)
         elif not spec.optional:
-            raise source.error(("stages", name), f"stage '{name}' ({stage.kind}) lacks its input '{role}': {spec.help}")
+            raise source.error(
+                ("stages", name), f"stage '{name}' ({stage.kind}) lacks its input '{role}': {spec.help}"
+            )
     return found
 
 
@@ -182,7 +198,9 @@ def _sorted(source: Source, steps: list[Step]) -> list[Step]:
         ready = [step for step in waiting if all(need in done for need in step.needs)]
         if not ready:
             names = " -> ".join(_cycle(waiting))
-            raise source.error(("stages", waiting[0].name), f"the stages need one another in a circle: {names}")
+            raise source.error(
+                ("stages", waiting[0].name), f"the stages need one another in a circle: {names}"
+            )
         done[ready[0].name] = ready[0]
         waiting.remove(ready[0])
     return list(done.values())

@@ -56,10 +56,16 @@ def open_inputs(step: Step, inputs: Mapping[str, Sequence[Path]]) -> dict[str, l
             raise ArrieroError(f"{step.stage.kind} lacks its input '{role}': {spec.help}")
         if len(inputs.get(role, ())) > 1 and not spec.many:
             raise ArrieroError(f"{step.stage.kind}: input '{role}' takes one artifact")
-    return {role: [open_outside(path, takes[role].type) for path in paths] for role, paths in inputs.items() if paths}
+    return {
+        role: [open_outside(path, takes[role].type) for path in paths]
+        for role, paths in inputs.items()
+        if paths
+    }
 
 
-def plan_single(step: Step, inputs: dict[str, list[Artifact]], device: DeviceProfile, tariffs: Tariffs) -> PlannedStage:
+def plan_single(
+    step: Step, inputs: dict[str, list[Artifact]], device: DeviceProfile, tariffs: Tariffs
+) -> PlannedStage:
     """What the stage will make of these inputs, and what that costs."""
     specs = {role: [spec_of(artifact) for artifact in items] for role, items in inputs.items()}
     plan = step.stage.plan(step.settings, by_role(step, specs), device)

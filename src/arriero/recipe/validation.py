@@ -54,7 +54,11 @@ def _dotted(loc: Loc) -> str:
 
 
 def _message(model: type[BaseModel], error: Mapping[str, Any]) -> str:
-    loc: Loc = tuple(part for part in error["loc"] if isinstance(part, int) or not part.startswith(("function-", "list[", "tagged-")))
+    loc: Loc = tuple(
+        part
+        for part in error["loc"]
+        if isinstance(part, int) or not part.startswith(("function-", "list[", "tagged-"))
+    )
     name, kind = _dotted(loc), error["type"]
     if kind == "extra_forbidden":
         return f"unknown key '{loc[-1]}'{did_you_mean(str(loc[-1]), known_keys(model, loc[:-1]))}"
@@ -64,7 +68,9 @@ def _message(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message[:1].lower() + message[1:]
     given = error.get("input")
-    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and kind != "value_error" else ""
+    shown = (
+        f", not {given!r}" if isinstance(given, str | int | float | bool) and kind != "value_error" else ""
+    )
     return f"'{name}': {message}{shown}" if name else message
 
 

@@ -144,9 +144,11 @@ def run_stage_command(kind: str, params: dict[str, Any], *, console: Console, sa
         return
     display = make_display()
     try:
-        artifact, measured = run_single(step, inputs, params["out"] or Path("runs") / kind, display, StopFlag(), tariffs)
+        artifact, measured = run_single(
+            step, inputs, params["out"] or Path("runs") / kind, display, StopFlag(), tariffs
+        )
     finally:
         display.close()
-    console.print(f"{artifact.path}: " + ("made" if measured else "was there already, reused"), highlight=False)
-
-
+    console.print(
+        f"{artifact.path}: " + ("made" if measured else "was there already, reused"), highlight=False
+    )

@@ -106,6 +106,20 @@ def use_quantized_layers(model: nn.Module, scheme: WeightScheme) -> None:
         ArrieroError: the scheme's group size does not fit a layer.
     """
     for name, layer in quantizable(model).items():
-        parent, _, attribute = name.rpartition(".")
-        replacement = QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name)
-        setattr(model.get_submodule(parent), attribute, replacement)
+        replace_layer(model, name, QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name))
+
+
+def use_plain_layers(model: nn.Module, dtype: torch.dtype) -> None:
+    """Put plain layers with the dequantised weights in the place of every quantised layer of ``model``."""
+    quantised = {name: m for name, m in model.named_modules() if isinstance(m, QuantizedLinear)}
+    for name, layer in quantised.items():
+        with torch.device(layer.weight_packed.device):
+            plain = Linear(layer.in_features, layer.out_features)
+        plain.weight = nn.Parameter(layer.dequantised(dtype))
+        replace_layer(model, name, plain)
+
+
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put ``layer`` at the place ``name`` of ``model``."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, layer)

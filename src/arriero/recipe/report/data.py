@@ -22,7 +22,9 @@ class StageLine(_Part):
     name: str
     kind: str
     makes: str = Field(description="type of artifact: corpus, tokenizer, tokens, model, scores")
-    made: str = Field(default="", description="what it made in a few words, e.g. '2.1 M parameters, float32, 8.4 MB'")
+    made: str = Field(
+        default="", description="what it made in a few words, e.g. '2.1 M parameters, float32, 8.4 MB'"
+    )
     reused: bool = Field(default=False, description="taken from an earlier run; its figures are from then")
     state: Literal["done", "failed", "stopped", "waiting"] = "done"
     error: str | None = Field(default=None, description="what it complained of when it failed")
@@ -60,7 +62,9 @@ class ReportData(_Part):
     licenses: list[LicenseRecord] = []
     host: dict[str, Any] = {}
     versions: dict[str, str] = {}
-    device: dict[str, Any] = Field(default={}, description="summary of the device profile, label -> text or figure")
+    device: dict[str, Any] = Field(
+        default={}, description="summary of the device profile, label -> text or figure"
+    )
     rests_on: list[str] = Field(default=[], description="data behind the predicted figures, a line each")
     left_out: list[str] = Field(default=[], description="what no figure covers")
     command: str = Field(default="", description="what to type to make it again")

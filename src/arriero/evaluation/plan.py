@@ -1,0 +1,166 @@
+"""What an evaluation will make and take, from specs and from the held-out files as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arriero.cost import Estimate, Quantity
+from arriero.cost.device import DeviceProfile
+from arriero.cost.quantity import total
+from arriero.data.conversations import Preference
+from arriero.errors import ArrieroError, did_you_mean
+from arriero.evaluation.answers import ROWS_AT_ONCE
+from arriero.evaluation.comparison import ANSWER_LOSS, BITS_PER_BYTE, PREFERENCE, PREFERENCE_MEAN
+from arriero.evaluation.forecast import batch_rows, expected_window_tokens, forward_pass, forward_ratio
+from arriero.evaluation.heldout import heldout_conversations, heldout_preferences
+from arriero.evaluation.references import (
+    BYTES_PER_TOKEN,
+    FIT_RATE,
+    SCORE_RATE,
+    fitting_work,
+    reference_orders,
+)
+from arriero.evaluation.settings import EvaluateSettings
+from arriero.models.config import DecoderConfig
+from arriero.stage import ModelSpec, Plan, ScoresSpec, Specs, TokenSplitSpec, TokensSpec
+from arriero.training.planned_rows import planned_row
+
+_MODEL_ERROR = 0.15
+"""Half-width of the band that the priced trace itself deserves, over the probe's spread."""
+_MEMORY_OVERHEAD, _MEMORY_ERROR = 1.15, 0.25
+_ENGINE_BATCH = 8
+"""Prompts that the engine answers at a time."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Passes of ``rows`` rows of ``length`` tokens; ``passes`` need not be whole."""
+
+    rows: int
+    length: int
+    passes: float
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """What is known of the items before they are tokenised: how many, and how long."""
+
+    documents: int
+    mean_length: float
+    rows: list[int]
+    """Tokens of each conversation and of each side of each pair."""
+
+
+def plan_evaluation(settings: EvaluateSettings, specs: Specs, device: DeviceProfile) -> Plan:
+    """Traced passes of every model over the expected rows, and the probes' rates for the n-gram models.
+
+    Raises:
+        ArrieroError: the tokens have no such split, or a held-out file cannot be read.
+    """
+    tokens: TokensSpec = specs["tokens"]
+    models: list[ModelSpec] = specs["models"]
+    heldout = _heldout(settings, _split(settings, tokens), tokens.vocab_size)
+    traced = flops = peak = 0.0
+    for model in models:
+        config = DecoderConfig.model_validate(model.config)
+        for load in _loads(settings, heldout, config):
+            found = forward_pass(config, model.format, load.rows, load.length, device)
+            traced, flops = traced + load.passes * found.seconds, flops + load.passes * found.flops
+            peak = max(peak, found.peak_bytes)
+    seconds = [_timed(traced, device), *_reference_seconds(settings, tokens, heldout, device)]
+    counting = BYTES_PER_TOKEN * _fitted_tokens(settings, tokens) if settings.ngram else 0
+    memory = device.process_bytes + _MEMORY_OVERHEAD * max(peak, counting)
+    estimate = Estimate(
+        seconds=total(seconds, "s").model_copy(update={"source": "; ".join(part.source for part in seconds)}),
+        peak_memory=Quantity.band(
+            memory,
+            _MEMORY_ERROR,
+            "B",
+            "modelled",
+            "process, and the largest model's pass or the n-gram's tables",
+        ),
+        flops=Quantity.exact(flops, "FLOP", "modelled", "counted in the traced passes"),
+    )
+    rows = f", {len(heldout.rows):,} rows of conversations and pairs" if heldout.rows else ""
+    return Plan(
+        _spec(settings, models),
+        estimate,
+        [f"{len(models)} models over {heldout.documents:,} documents{rows}"],
+    )
+
+
+def _spec(settings: EvaluateSettings, models: Sequence[ModelSpec]) -> ScoresSpec:
+    kinds = [BITS_PER_BYTE, *([ANSWER_LOSS] if settings.conversations else [])]
+    kinds += [PREFERENCE, PREFERENCE_MEAN] if settings.preferences else []
+    names = [f"model {number} ({model.format})" for number, model in enumerate(models, start=1)]
+    return ScoresSpec(models=[*names, *reference_orders(settings)], measures=[kind.name for kind in kinds])
+
+
+def _split(settings: EvaluateSettings, tokens: TokensSpec) -> TokenSplitSpec:
+    for split in (settings.split, *(["train"] if reference_orders(settings) else [])):
+        if split not in tokens.splits:
+            raise ArrieroError(f"the tokens have no split '{split}'{did_you_mean(split, tokens.splits)}")
+    return tokens.splits[settings.split]
+
+
+def _heldout(settings: EvaluateSettings, split: TokenSplitSpec, vocab_size: int) -> Heldout:
+    conversations = heldout_conversations(settings)
+    sides = [side for pair in heldout_preferences(settings) for side in _sides(pair)]
+    lengths = [len(planned_row(row, vocab_size, 1 << 30).ids) for row in [*conversations, *sides]]
+    documents = min(split.documents, settings.max_documents or split.documents)
+    return Heldout(documents, max(2.0, split.tokens / max(1, split.documents)), lengths)
+
+
+def _sides(pair: Preference) -> list[list[dict[str, str]]]:
+    return [[*pair.prompt, {"role": "assistant", "content": text}] for text in (pair.chosen, pair.rejected)]
+
+
+def _loads(settings: EvaluateSettings, heldout: Heldout, config: DecoderConfig) -> list[Load]:
+    """Documents by their expected windows, rows by their mean length, answers to the prompts token by token."""
+    context = config.context_length
+    tokens = heldout.documents * expected_window_tokens(heldout.mean_length, context, settings.stride)
+    length = round(min(context, heldout.mean_length))
+    rows = batch_rows(length)
+    loads = [Load(rows, length, tokens / (rows * length))]
+    fitting = [n for n in heldout.rows if n <= context]
+    if fitting:
+        length = max(2, round(sum(fitting) / len(fitting)))
+        rows = min(ROWS_AT_ONCE, batch_rows(length), len(fitting))
+        loads.append(Load(rows, length, sum(fitting) / (rows * length)))
+    if settings.prompts:
+        batches = -(-len(settings.prompts) // _ENGINE_BATCH)
+        rows = min(_ENGINE_BATCH, len(settings.prompts))
+        loads.append(Load(rows, 2, batches * min(settings.sample_tokens, context)))
+    return loads
+
+
+def _timed(traced: float, device: DeviceProfile) -> Quantity:
+    ratio = forward_ratio(device)
+    if ratio is None:
+        return Quantity.band(traced, 1.0, "s", "modelled", "traced passes; no real pass was measured here")
+    spread = (1 + ratio.spread) * (1 + _MODEL_ERROR) - 1
+    source = (
+        f"traced passes x {ratio.per_s:.2f}, the ratio of a real pass to its priced trace on this machine"
+    )
+    return Quantity.band(traced * ratio.per_s, spread, "s", "modelled", source)
+
+
+def _fitted_tokens(settings: EvaluateSettings, tokens: TokensSpec) -> int:
+    there = tokens.splits["train"].tokens
+    return min(there, settings.ngram_tokens or there)
+
+
+def _reference_seconds(
+    settings: EvaluateSettings, tokens: TokensSpec, heldout: Heldout, device: DeviceProfile
+) -> list[Quantity]:
+    orders = reference_orders(settings)
+    if not orders:
+        return []
+    fit, score = device.rate(FIT_RATE), device.rate(SCORE_RATE)
+    if fit is None or score is None:
+        return [Quantity.unknown("s", f"no rate {FIT_RATE} in the device profile")]
+    work = sum(fitting_work(order, _fitted_tokens(settings, tokens)) for order in orders.values())
+    scored = len(orders) * heldout.documents * heldout.mean_length
+    value = work / fit.per_s + scored / score.per_s
+    return [Quantity.band(value, max(fit.spread, score.spread), "s", "modelled", "measured n-gram rates")]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from arriero.cost.trace import trace
+from arriero.models.config import DecoderConfig
+from arriero.models.decoder import Decoder
+from arriero.training import traced
+from arriero.training.objectives.base import Objective, Shape
+from arriero.training.objectives.causal import CausalObjective, PlannedWindows
+from arriero.training.objectives.dpo import DpoObjective
+from arriero.training.objectives.sft import SftObjective
+from arriero.training.optimizer import clip_gradients, make_optimizer
+from arriero.training.settings import TrainSettings
+from arriero.training.step import accumulate
+from arriero.training.traced import TracedFlops, Work, evaluation_figures, step_figures
+from arriero.tuning.lora import apply_lora
+
+CONFIG = DecoderConfig(
+    vocab_size=300, d_model=48, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=12, d_ff=96, context_length=64
+)
+OBJECTIVES: dict[str, tuple[Objective, bool]] = {
+    "causal": (CausalObjective(PlannedWindows(4, 64), 64, document_mask=True), True),
+    "sft": (SftObjective([]), False),
+    "dpo": (DpoObjective([], torch.zeros(0, 2), beta=0.1, label_smoothing=0.0, nll_coef=0.1), False),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_flops_of_any_batch_from_a_few_traces_are_exact(name: str, precision: Any) -> None:
+    objective, masked = OBJECTIVES[name]
+    work = Work(CONFIG, objective, TrainSettings(), precision)
+    flops = TracedFlops(work)
+    for shape in (Shape(2, 64, 100, masked), Shape(6, 23, 17, masked)):
+        batch = objective.synthetic(shape)
+        assert flops.training(batch) == pytest.approx(step_figures(work, [shape], None).flops, rel=1e-9)
+        assert flops.evaluation(batch) == pytest.approx(evaluation_figures(work, shape, None).flops, rel=1e-9)
+
+
+def test_plain_products_are_counted_as_anyone_would() -> None:
+    """Six FLOPs a parameter and token in the matrices, and attention beside it."""
+    tokens = 2 * 64
+    work = Work(CONFIG, SftObjective([]), TrainSettings(), "fp32")
+    heads, causal = CONFIG.n_heads * CONFIG.head_dim, 0.5
+    matrices = CONFIG.n_layers * (2 * 48 * 48 + 2 * 48 * 24 + 3 * 48 * 96)
+    attention = CONFIG.n_layers * tokens * 4 * 64 * heads * causal
+    expected = 6 * tokens * (matrices + 300 * 48) + 3.5 * attention  # backward recomputes the scores
+    expected += (2 * CONFIG.n_layers + 1) * 2 * tokens * 48  # a matrix-vector product in each norm's backward
+    assert step_figures(work, [Shape(2, 64, tokens)], None).flops == pytest.approx(expected)
+
+
+def test_deep_models_lie_on_the_line_through_shallow_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, _ = OBJECTIVES["causal"]
+    work = Work(CONFIG.model_copy(update={"n_layers": 12}), objective, TrainSettings(), "bf16")
+    shapes = [Shape(2, 64, 128, True)] * 2
+    line = step_figures(work, shapes, None)
+    monkeypatch.setattr(traced, "_WHOLE", 12)
+    whole = step_figures(work, shapes, None)
+    assert (line.flops, line.peak_bytes, line.state_bytes) == (
+        whole.flops,
+        whole.peak_bytes,
+        whole.state_bytes,
+    )
+
+
+def test_adapters_change_the_state_and_the_arithmetic() -> None:
+    objective, masked = OBJECTIVES["sft"]
+    shape = Shape(2, 64, 128, masked)
+    full = step_figures(Work(CONFIG, objective, TrainSettings(), "fp32"), [shape], None)
+    adapted = Work(
+        CONFIG, objective, TrainSettings(), "fp32", lambda model: apply_lora(model, 2, 4.0, 0.0, "q_proj", 0)
+    )
+    low = step_figures(adapted, [shape], None)
+    assert low.flops < 0.9 * full.flops
+    assert low.state_bytes < 0.5 * full.state_bytes
+
+
+def test_the_fake_step_is_the_real_step() -> None:
+    """The same tracker on a real step: same arithmetic, same peak."""
+    objective, _ = OBJECTIVES["causal"]
+    shape = Shape(2, 64, 128, True)
+    fake = step_figures(Work(CONFIG, objective, TrainSettings(), "fp32"), [shape], None)
+
+    def make() -> list[Any]:
+        model = Decoder(CONFIG)
+        model.init_weights(0)
+        traced.head_parameters(model)
+        return [model, make_optimizer(model.parameters(), TrainSettings()), objective.synthetic(shape)]
+
+    def step(state: list[Any]) -> None:
+        model, optimizer, batch = state
+        accumulate(model, objective, [batch], 128, "fp32")
+        clip_gradients(list(model.parameters()), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    real = trace(make, step, fake=False)
+    assert real.flops == fake.flops
+    assert real.peak_bytes == pytest.approx(fake.peak_bytes, rel=0.01)
