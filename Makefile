@@ -21,7 +21,7 @@ $(STAMP)-dev: $(STAMP)
 
 demo: $(STAMP)    ## the whole life of a small model: plan, run, report, one question over HTTP
 	$(BIN)/arriero run recipes/quickstart.yaml
-	$(BIN)/arriero ask $(MODEL) "What is the capital of France?"
+	$(BIN)/arriero ask $(MODEL) "Who are you?"
 	@echo
 	@echo "Talk to it:      $(BIN)/arriero chat $(MODEL)"
 	@echo "In the browser:  $(BIN)/arriero serve $(MODEL)"

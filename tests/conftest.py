@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import arriero
+
 ROOT = Path(__file__).resolve().parent.parent
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -23,9 +23,13 @@ def test_there_is_something_to_run() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
-def test_every_marked_command_runs(page: Path, tmp_path: Path, smoke_run: Path, cli_environment: dict[str, str]) -> None:
+def test_every_marked_command_runs(
+    page: Path, tmp_path: Path, smoke_run: Path, cli_environment: dict[str, str]
+) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    shutil.copytree(smoke_run, tmp_path / "runs" / "smoke", symlinks=True)  # so that reuse keeps the test short
+    shutil.copytree(
+        smoke_run, tmp_path / "runs" / "smoke", symlinks=True
+    )  # so that reuse keeps the test short
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     (bin_folder / "arriero").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m arriero.cli "$@"\n')
@@ -33,7 +37,9 @@ def test_every_marked_command_runs(page: Path, tmp_path: Path, smoke_run: Path, 
     environment = {**cli_environment, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     for language, body in BLOCK.findall(page.read_text()):
         command = ["sh", "-eu", "-c", body] if language == "sh" else [sys.executable, "-c", body]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
+        )
         assert done.returncode == 0, f"{page.name}:\n{body}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
@@ -48,10 +54,19 @@ def test_the_stage_of_the_docs_works_with_one_file_and_one_line(
     package = tmp_path / "plugin"
     (package / "longest-1.0.dist-info").mkdir(parents=True)
     (package / "longest.py").write_text(code.group(1))
-    (package / "longest-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: longest\nVersion: 1.0\n")
-    (package / "longest-1.0.dist-info" / "entry_points.txt").write_text("[arriero.stages]\nlongest = longest\n")
+    (package / "longest-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: longest\nVersion: 1.0\n"
+    )
+    (package / "longest-1.0.dist-info" / "entry_points.txt").write_text(
+        "[arriero.stages]\nlongest = longest\n"
+    )
     env = {"PYTHONPATH": str(package)}
     assert "--keep" in arriero("longest", "--help", **env).stdout
-    done = arriero("longest", "--corpus", smoke_run / "corpus", "--keep", "3", "--out", tmp_path / "out", **env)
+    done = arriero(
+        "longest", "--corpus", smoke_run / "corpus", "--keep", "3", "--out", tmp_path / "out", **env
+    )
     assert "unknown" in done.stdout, "its seconds were never measured, so the plan says so"
-    assert "6 documents" in arriero("show", tmp_path / "out", **env).stdout or (tmp_path / "out" / "manifest.json").exists()
+    assert (
+        "6 documents" in arriero("show", tmp_path / "out", **env).stdout
+        or (tmp_path / "out" / "manifest.json").exists()
+    )

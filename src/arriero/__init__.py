@@ -1,16 +1,21 @@
 """Arriero drives a language model through its whole life, and knows beforehand what the journey costs.
 
-import arriero
-arriero.run_recipe("recipes/quickstart.yaml")                       # plan, run, report
-arriero.run_stage("quantize", {"scheme": "int8"}, {"model": "runs/quickstart/dpo"}, out="runs/small")
-artifact = arriero.open_artifact("runs/quickstart/dpo")
+Example::
+
+    import arriero
+    arriero.run_recipe("recipes/quickstart.yaml")  # plan, run, report
+    arriero.run_stage("quantize", {"scheme": "int8"}, {"model": "runs/quickstart/dpo"}, out="runs/small")
+    artifact = arriero.open_artifact("runs/quickstart/dpo")
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from arriero.process import let_waiting_threads_sleep
 from arriero.version import __version__
+
+let_waiting_threads_sleep()  # before anything loads torch
 
 if TYPE_CHECKING:
     from arriero.recipe.walks import make_plan, make_report, run_recipe, run_stage

@@ -198,3 +198,9 @@ def test_a_model_with_another_tokenizer_is_scored_on_the_same_bytes(
     # random weights spend log2(vocabulary) bits a token; the other vocabulary needs more tokens
     assert found[1].value > found[0].value
     assert np.isfinite(found[1].value)
+
+
+def test_the_probe_measures_what_the_plan_asks_for(profile: Any) -> None:
+    rates = Evaluate().probe()
+    assert rates.keys() == profile.rates.keys()
+    assert all(rate.per_s > 0 for rate in rates.values())

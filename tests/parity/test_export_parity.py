@@ -22,7 +22,14 @@ CONVERSATION = [
     {"role": "assistant", "content": "Paris."},
     {"role": "user", "content": "And of Peru?"},
 ]
-TEXTS = ["Hello world", " two  spaces\n\nand lines", "naïve façade 北京 🦙", "12345 + 678", "", "<|im_end|> is only text"]
+TEXTS = [
+    "Hello world",
+    " two  spaces\n\nand lines",
+    "naïve façade 北京 🦙",
+    "12345 + 678",
+    "",
+    "<|im_end|> is only text",
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,11 @@ def test_logits_and_greedy_tokens(smoke_run: Path, theirs, tokenizers) -> None:
     request = Request(prompt, Sampling(temperature=0.0, max_tokens=64, ignore_end=True))
     answer = engine.generate([request])[0]
     generated = theirs.generate(
-        torch.tensor([prompt]), max_new_tokens=64, min_new_tokens=64, do_sample=False, pad_token_id=mine.pad_id
+        torch.tensor([prompt]),
+        max_new_tokens=64,
+        min_new_tokens=64,
+        do_sample=False,
+        pad_token_id=mine.pad_id,
     )[0, len(prompt) :].tolist()
     assert answer.ids == generated
 

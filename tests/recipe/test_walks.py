@@ -126,7 +126,7 @@ def test_plan_json_holds_every_quantity_with_its_basis(toy_recipe: Path, tmp_pat
 @pytest.mark.parametrize(
     ("limit", "says"),
     [
-        ({"max_seconds": 4.0}, "stage 'words' (up to 6 s) breaks it; stages up to 'texts' would fit"),
+        ({"max_seconds": 4.0}, "stage 'words' (up to 6.00 s) breaks it; stages up to 'texts' would fit"),
         ({"max_seconds": 0.5}, "no stage would fit"),
         ({"max_money": 1e-9}, "--max-money"),
         ({"max_memory": "200MB"}, "stage 'words' may need up to 330 MB"),

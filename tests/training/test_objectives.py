@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from arriero.models.decoder import Decoder
 from arriero.training.objectives import head
-from arriero.training.objectives.base import Objective, scored_positions
+from arriero.training.objectives.base import SCORED_STEP, UNSCORED, Objective, scored_positions
 from arriero.training.objectives.causal import CausalObjective
 from arriero.training.objectives.dpo import DpoObjective, Pair, answer_log_probs, pair_batch
 from arriero.training.objectives.sft import Row, SftObjective
@@ -86,8 +86,10 @@ def test_log_probs_and_their_gradients_whether_recomputed_or_kept(
 def test_a_first_token_is_never_scored_and_the_target_is_the_next_token() -> None:
     ids = np.array([[1, 2, 3], [4, 5, 6]])
     positions, targets = scored_positions(ids, np.array([[True, True, False], [True, False, True]]))
-    assert positions.tolist() == [0, 4]
-    assert targets.tolist() == [2, 6]
+    assert positions.tolist()[:2] == [0, 4]
+    assert targets.tolist()[:2] == [2, 6]
+    assert len(positions) == len(targets) == SCORED_STEP
+    assert set(targets.tolist()[2:]) == {UNSCORED}
 
 
 class Packed:
@@ -106,8 +108,9 @@ class Packed:
 def test_every_token_is_scored_but_a_documents_first() -> None:
     batch = CausalObjective(Packed(), 8, document_mask=False).batch([0])
     assert batch.ids.tolist() == [[1, 7, 8, 2, 1, 9, 10, 11]]
-    assert batch.positions.tolist() == [0, 1, 2, 4, 5, 6, 7]
-    assert batch.targets.tolist() == [7, 8, 2, 9, 10, 11, 2]
+    assert batch.positions is None
+    assert batch.targets.tolist() == [7, 8, 2, UNSCORED, 9, 10, 11, 2]
+    assert batch.scored == 7
     assert batch.segments is None
 
 
@@ -184,7 +187,9 @@ def test_the_first_dpo_loss_is_ln_2_and_another_reference_is_noticed(
 ) -> None:
     model, pairs = make_model(), make_pairs(rows)
     with torch.no_grad():
-        own = answer_log_probs(model, pair_batch(pairs, torch.zeros(2 * len(pairs)))).view(2, -1).t()
+        own = (
+            answer_log_probs(model, pair_batch(pairs, torch.zeros(2 * len(pairs)), limit=64)).view(2, -1).t()
+        )
     for reference, right in ((own, True), (own + torch.tensor([0.5, 0.0]), False)):
         objective = DpoObjective(pairs, reference, beta=0.1, label_smoothing=0.2, nll_coef=1.0)
         _, sums = objective.loss_sum(model, objective.batch(range(len(pairs))))

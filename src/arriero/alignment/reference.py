@@ -45,6 +45,7 @@ def reference_log_probs(
     result = torch.zeros(len(pairs), 2)
     done = 0
     tokens = sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in pairs) / max(1, len(pairs))
+    longest = max(map(pair_length, pairs), default=0)
     parts = micro_batches(
         range(len(pairs)), micro_batch_size(settings, tokens), lambda i: pair_length(pairs[i])
     )
@@ -55,7 +56,7 @@ def reference_log_probs(
                 raise Interrupted(
                     "stopped while working out the reference; the same command starts that again"
                 )
-            batch = pair_batch([pairs[i] for i in part], torch.zeros(2 * len(part)))
+            batch = pair_batch([pairs[i] for i in part], torch.zeros(2 * len(part)), longest)
             with autocast(arithmetic.precision):
                 result[part] = answer_log_probs(model, batch).view(2, -1).t()
             if flops is not None:

@@ -39,7 +39,9 @@ class Artifact:
                 raise DamagedArtifactError(f"{file} is missing; {remedy}")
             size = file.stat().st_size
             if size != record.bytes:
-                raise DamagedArtifactError(f"{file} has {size:,} bytes, its manifest says {record.bytes:,}; {remedy}")
+                raise DamagedArtifactError(
+                    f"{file} has {size:,} bytes, its manifest says {record.bytes:,}; {remedy}"
+                )
             if hashes and sha256_file(file) != record.sha256:
                 raise DamagedArtifactError(f"{file} was changed: its SHA-256 is not the manifest's; {remedy}")
 
@@ -65,7 +67,9 @@ class Artifact:
 def list_files(folder: Path) -> list[FileRecord]:
     """Records of every file below ``folder`` but the manifest, in name order."""
     return [
-        FileRecord(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_file(path))
+        FileRecord(
+            path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_file(path)
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     ]

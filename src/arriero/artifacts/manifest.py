@@ -97,6 +97,8 @@ class Manifest(_Record):
         except FileNotFoundError:
             raise ArrieroError(f"{folder} is not an artifact: it has no {MANIFEST}") from None
         except (ValidationError, ValueError) as error:
-            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            first = (
+                error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            )
             where = ".".join(str(part) for part in first["loc"])
             raise DamagedArtifactError(f"{path} cannot be read: {where} {first['msg']}".rstrip()) from None

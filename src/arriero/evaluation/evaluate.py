@@ -53,10 +53,12 @@ class Evaluate(Stage[EvaluateSettings]):
         results = Scorer(settings, tokens, items, models, context).run()
         scores = _scores(settings, models, items, results, baseline, context.seed)
         _write(scores, _samples(settings, results), context)
-        for difference in (
-            d for measure in scores.measures for d in measure.differences if d.relation != "reference"
-        ):
-            context.say(difference.verdict)
+        for difference in (d for measure in scores.measures for d in measure.differences):
+            of_baseline = difference.relation == "reference" and difference.model == baseline
+            if (
+                difference.relation == "parent" or of_baseline
+            ):  # the whole table is in scores.md and the report
+                context.say(difference.verdict)
         spec = ScoresSpec(models=[line.name for line in scores.models], measures=list(results.tables))
         return Outcome(spec, _facts(scores))
 

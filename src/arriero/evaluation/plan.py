@@ -69,7 +69,8 @@ def plan_evaluation(settings: EvaluateSettings, specs: Specs, device: DeviceProf
             traced, flops = traced + load.passes * found.seconds, flops + load.passes * found.flops
             peak = max(peak, found.peak_bytes)
     seconds = [_timed(traced, device), *_reference_seconds(settings, tokens, heldout, device)]
-    counting = BYTES_PER_TOKEN * _fitted_tokens(settings, tokens) if settings.ngram else 0
+    highest = max(reference_orders(settings).values(), default=1)
+    counting = BYTES_PER_TOKEN * (highest - 1) * (_fitted_tokens(settings, tokens) if highest > 1 else 0)
     memory = device.process_bytes + _MEMORY_OVERHEAD * max(peak, counting)
     estimate = Estimate(
         seconds=total(seconds, "s").model_copy(update={"source": "; ".join(part.source for part in seconds)}),

@@ -32,18 +32,16 @@ def open_outside(path: Path, want: ArtifactType) -> Artifact:
 
 
 def _plain_model(path: Path) -> Artifact:
-    import torch
-
-    from arriero.models.checkpoint import read_config
-    from arriero.models.decoder import Decoder
+    from arriero.models.checkpoint import read_config, read_format
 
     config = read_config(path)
-    with torch.device("meta"):
-        n_parameters = sum(Decoder(config).parameter_counts().values())
+    n_parameters = sum(config.parameter_counts().values())
     files = list_files(path)
     weights = sum(record.bytes for record in files if record.path.endswith(".safetensors"))
     when = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    spec = ModelSpec(config=config.model_dump(mode="json"), n_parameters=n_parameters, weight_bytes=weights)
+    spec = ModelSpec(
+        config=config.model_dump(mode="json"), n_parameters=n_parameters, weight_bytes=weights, format=read_format(path)
+    )  # fmt: skip
     manifest = Manifest(
         name=path.name, kind="huggingface", makes="model", key="", stage_version=0, settings={}, seed=0,
         files=files, spec=spec.model_dump(mode="json"), started=when, ended=when,

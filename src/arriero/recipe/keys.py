@@ -70,7 +70,8 @@ def stage_key(stage: Stage[Any], settings: StageSettings, inputs: dict[str, list
 
 def source_records(settings: StageSettings) -> list[SourceRecord]:
     """Size and hash of every raw file that the settings name."""
-    return [
-        SourceRecord(path=str(path), bytes=path.stat().st_size, sha256=file_hash(path))
-        for path in raw_files(settings)
-    ]
+    records = []
+    for path in raw_files(settings):
+        sha256 = file_hash(path)  # complains clearly about a file that is not there
+        records.append(SourceRecord(path=str(path), bytes=path.stat().st_size, sha256=sha256))
+    return records

@@ -81,12 +81,17 @@ def format_mass(value: float | None, digits: int = 3) -> str:
     return _scaled(value, _GRAMS, digits)
 
 
+_LEAST_MONEY = 1e-4
+
+
 def format_money(value: float | None, currency: str = "USD", digits: int = 2) -> str:
-    """An amount: whole cents from 1 up, below that as many decimals as ``digits`` needs: "0.0042 USD"."""
+    """An amount: whole cents from 1 up, below that ``digits`` digits, and "< 0.0001 USD" for next to nothing."""
     if value is None:
         return UNKNOWN
     if abs(value) >= 1:
         return f"{value:,.2f} {currency}" if abs(value) < 10000 else f"{value:,.0f} {currency}"
+    if 0 < value < _LEAST_MONEY:
+        return f"< {_LEAST_MONEY:.4f} {currency}"
     return f"{round_text(value, digits)} {currency}"
 
 
@@ -103,7 +108,7 @@ _FORMATS: dict[str, Callable[[float | None, int], str]] = {
 
 def format_value(value: float | None, unit: str, digits: int = 3) -> str:
     """A figure in the human unit that belongs to its base unit; units that are not listed are money."""
-    return _FORMATS[unit](value, digits) if unit in _FORMATS else format_money(value, unit, digits)
+    return _FORMATS[unit](value, digits) if unit in _FORMATS else format_money(value, unit)
 
 
 def format_quantity(quantity: Quantity, *, band: bool = True) -> str:
@@ -113,7 +118,7 @@ def format_quantity(quantity: Quantity, *, band: bool = True) -> str:
         return UNKNOWN
     digits = 2 if q.basis == "modelled" else 3
     text = format_value(q.value, q.unit, digits)
-    if not band or q.low == q.high:
+    if not band or q.low == q.high or text.startswith("<"):
         return text
     scale = _SCALES.get(q.unit)
     size = _pick(q.value, scale, digits)[0] if scale else 1.0

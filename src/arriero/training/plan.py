@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
@@ -19,9 +20,10 @@ from arriero.training.traced import Figures, Work, evaluation_figures, step_figu
 
 MODEL_ERROR = 0.15
 """Half-width of the band that the priced trace itself deserves, over the probe's spread (see tests and docs)."""
-MEMORY_OVERHEAD, MEMORY_ERROR = 1.10, 0.15
-"""Resident memory over process plus live tensors: what the allocator holds between blocks, and the matrix
-library's own copies. Measured on runs of 1 to 30 million parameters."""
+HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.30, 100 * 2**20, 0.2
+"""What the process holds beside itself and the live tensors: blocks that the allocator cannot join (a share of the
+live bytes), and the kernels' own buffers (at most so many bytes). From the resident memory of runs of 0.2 to 25
+million parameters in both precisions; see :func:`resident_bytes`."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def plan_training(work: Work, load: Load, device: DeviceProfile) -> Estimate:
         value=(timed.value or 0) + written, low=(timed.low or 0) + written / 2, high=(timed.high or 0) + 3 * written,
         unit="s", basis="modelled", source=timed.source,
     )  # fmt: skip
-    memory = device.process_bytes + MEMORY_OVERHEAD * prices.peak_bytes
+    memory = resident_bytes(device, prices.peak_bytes)
     return Estimate(
         seconds=seconds,
         peak_memory=Quantity.band(
@@ -114,18 +116,27 @@ def plan_training(work: Work, load: Load, device: DeviceProfile) -> Estimate:
     )
 
 
+def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:
+    """Peak resident memory of a process with ``live_bytes`` of tensors alive at the worst moment."""
+    return device.process_bytes + (1 + HELD_SHARE) * live_bytes + min(HELD_BYTES, live_bytes)
+
+
 class _Prices:
     """Sums over the whole run, before the ratio of real to priced."""
 
     def __init__(self, work: Work, load: Load, device: DeviceProfile) -> None:
         shapes = [shape for step in load.typical for shape in step]
         widest = max(shapes, key=lambda shape: (shape.rows * shape.length, shape.scored))
-        alone = step_figures(work, [widest], device)
-        pair = step_figures(work, [widest, widest], device)
+
+        @cache
+        def step(shape: Shape, copies: int = 1) -> Figures:
+            return step_figures(work, [shape] * copies, device)
+
+        alone, pair = step(widest), step(widest, 2)
         update = alone.along(pair.along(alone, -1.0), -1.0)  # clipping and the optimizer's step
         self.peak_bytes = pair.peak_bytes if any(len(step) > 1 for step in load.typical) else alone.peak_bytes
         self.state_bytes = alone.state_bytes
-        every = _total(shapes, lambda shape: step_figures(work, [shape], device).along(update, -1.0))
+        every = _total(shapes, lambda shape: step(shape).along(update, -1.0))
         once = [*load.extra, *(shape for shape in load.evaluation for _ in range(load.evaluations))]
         passes = _total(once, lambda shape: evaluation_figures(work, shape, device))
         share = load.steps / len(load.typical)

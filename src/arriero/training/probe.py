@@ -63,7 +63,6 @@ def _steps_per_s(precision: Precision) -> Rate:
     generator = torch.Generator().manual_seed(0)
     batch.ids.random_(CONFIG.vocab_size, generator=generator)
     batch.targets.random_(CONFIG.vocab_size, generator=generator)
-    batch.positions.copy_(torch.arange(ROWS * length))
     optimizer = make_optimizer(model.parameters(), TrainSettings())
     parameters = list(model.parameters())
     times: list[float] = []

@@ -79,7 +79,7 @@ class QuantizedLinear(nn.Module):
     def dequantised(self, dtype: torch.dtype) -> Tensor:
         """The weight that the codes stand for: [out, in]."""
         codes = self.codes().to(dtype).view(self.out_features, self.weight_scale.shape[1], -1)
-        return (codes * self.weight_scale.to(dtype).unsqueeze(2)).view(self.out_features, self.in_features)
+        return codes.mul_(self.weight_scale.to(dtype).unsqueeze(2)).view(self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out] in the dtype of x."""

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from arriero.artifacts.manifest import LicenseRecord, SourceRecord
 from arriero.cost import Estimate, Quantity
 
-FORMAT = "arriero.report/1"
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +49,7 @@ class ScoreSheet(_Part):
 class ReportData(_Part):
     """A run, ready to be shown."""
 
-    format: Literal["arriero.report/1"] = FORMAT
+    format: Literal["arriero.report/1"] = "arriero.report/1"
     name: str
     description: str = ""
     started: str | None = None

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from arriero.training.precision import Precision
 
 
+UNSCORED = -100
+"""Target of a position that counts nothing; what torch's cross-entropy passes over by default."""
+
+
 @dataclass(frozen=True)
 class Shape:
-    """Size of a batch: rows, tokens a row (padding included), scored positions, and whether attention is masked."""
+    """Size of a batch: rows, tokens a row (padding included), positions that go through the head, and whether
+    attention is masked."""
 
     rows: int
     length: int
@@ -34,15 +39,17 @@ class Batch:
 
     Attributes:
         ids: int64 [B, T]; shorter rows are padded on the right, which causal attention never looks at.
-        positions: int64 [S]: flat positions b * T + t whose next token is scored.
-        targets: int64 [S]: the token that follows each of them.
+        positions: int64 [S]: flat positions b * T + t that go through the head; None: all B * T.
+        targets: int64 [S]: the token that follows each of them, or UNSCORED.
+        scored: how many of the targets are scored.
         segments: int64 [B, T] or None: attention never crosses from one number to another.
         tokens: tokens in the batch, padding left out.
     """
 
     ids: torch.Tensor
-    positions: torch.Tensor
+    positions: torch.Tensor | None
     targets: torch.Tensor
+    scored: int
     segments: torch.Tensor | None
     tokens: int
 
@@ -82,10 +89,12 @@ class Objective(ABC):
         """A batch of that shape with nothing in it, made by torch alone so that a plan can trace it."""
         import torch
 
+        every = shape.scored == shape.rows * shape.length
         return Batch(
             ids=torch.zeros(shape.rows, shape.length, dtype=torch.int64),
-            positions=torch.zeros(shape.scored, dtype=torch.int64),
+            positions=None if every else torch.zeros(shape.scored, dtype=torch.int64),
             targets=torch.zeros(shape.scored, dtype=torch.int64),
+            scored=shape.scored,
             segments=torch.zeros(shape.rows, shape.length, dtype=torch.int64) if shape.masked else None,
             tokens=shape.rows * shape.length,
         )
@@ -107,12 +116,20 @@ class Objective(ABC):
         return None
 
 
+SCORED_STEP = 64
+"""Scored positions are filled up to a multiple of it: the matrix library makes and keeps kernels for each new shape."""
+
+
 def scored_positions(ids: Any, scored: Any) -> tuple[Any, Any]:
     """(flat positions, targets) of the tokens ``scored`` says count, both int64 [S], from arrays [B, T].
 
     A token at t is scored at the position before it, t - 1; a row's first token has none and is never scored.
+    S is a multiple of SCORED_STEP; what fills it up is position 0 with the target UNSCORED.
     """
     import numpy as np
 
     rows, columns = np.nonzero(scored[:, 1:])
-    return rows * ids.shape[1] + columns, ids[rows, columns + 1].astype(np.int64)
+    missing = -len(rows) % SCORED_STEP
+    positions = np.concatenate([rows * ids.shape[1] + columns, np.zeros(missing, dtype=np.int64)])
+    targets = np.concatenate([ids[rows, columns + 1], np.full(missing, UNSCORED)])
+    return positions, targets.astype(np.int64)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from arriero.training.objectives.base import Batch, scored_positions
+from arriero.training.objectives.base import UNSCORED, Batch
 from arriero.training.objectives.next_token import NextToken
 
 
@@ -63,14 +63,14 @@ class CausalObjective(NextToken):
     def batch(self, indices: Sequence[int]) -> Batch:
         """Windows as rows: inputs [B, T], scored against the token that follows."""
         ids, segments = self._windows.batch(indices)
-        scored = np.zeros(ids.shape, dtype=bool)
-        scored[:, 1:] = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] >= 0)
-        positions, targets = scored_positions(ids, scored)
-        # scored_positions counts in rows of T + 1 tokens, the model sees the first T of each
-        positions -= positions // ids.shape[1]
+        # every position goes through the head, scored or not: shapes that never change let the allocator give each
+        # step the blocks of the step before, and a document's first token is rare
+        targets = np.where(
+            (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] >= 0), ids[:, 1:], UNSCORED
+        )
+        inputs, documents = (np.ascontiguousarray(a[:, :-1], dtype=np.int64) for a in (ids, segments))
         return Batch(
-            ids=torch.from_numpy(np.ascontiguousarray(ids[:, :-1])),
-            positions=torch.from_numpy(positions), targets=torch.from_numpy(targets),
-            segments=torch.from_numpy(np.ascontiguousarray(segments[:, :-1])) if self._document_mask else None,
-            tokens=ids.shape[0] * self._context_length,
+            ids=torch.from_numpy(inputs), positions=None, targets=torch.from_numpy(targets.reshape(-1)),
+            scored=int((targets != UNSCORED).sum()),
+            segments=torch.from_numpy(documents) if self._document_mask else None, tokens=inputs.size,
         )  # fmt: skip

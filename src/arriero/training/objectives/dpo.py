@@ -72,6 +72,7 @@ class DpoObjective(Objective):
         nll_coef: float,
     ) -> None:
         self._pairs = pairs
+        self._longest = max(map(pair_length, pairs), default=0)
         self._reference = reference
         self._beta = beta
         self._smoothing = label_smoothing
@@ -92,7 +93,7 @@ class DpoObjective(Objective):
 
     def batch(self, indices: Sequence[int]) -> PairBatch:
         reference = self._reference[torch.tensor(list(indices))].t().reshape(-1)
-        return pair_batch([self._pairs[i] for i in indices], reference)
+        return pair_batch([self._pairs[i] for i in indices], reference, self._longest)
 
     def synthetic(self, shape: Shape) -> PairBatch:
         """``shape.rows`` counts both rows of each pair."""
@@ -144,13 +145,14 @@ def pair_length(pair: Pair) -> int:
     return max(len(pair.chosen.ids), len(pair.rejected.ids))
 
 
-def pair_batch(pairs: Sequence[Pair], reference: torch.Tensor) -> PairBatch:
-    """Tensors of ``pairs``; ``reference`` is fp32 [2 B], the chosen answers first."""
+def pair_batch(pairs: Sequence[Pair], reference: torch.Tensor, limit: int) -> PairBatch:
+    """Tensors of ``pairs``; ``reference`` is fp32 [2 B], the chosen answers first; ``limit`` as in pad_rows."""
     rows = [p.chosen for p in pairs] + [p.rejected for p in pairs]
-    ids, scored = pad_rows(rows)
+    ids, scored = pad_rows(rows, limit)
     positions, targets = scored_positions(ids, scored)
     return PairBatch(
         ids=torch.from_numpy(ids), positions=torch.from_numpy(positions), targets=torch.from_numpy(targets),
+        scored=int(scored[:, 1:].sum()),
         segments=None, tokens=sum(len(row.ids) for row in rows), rows=torch.from_numpy(positions // ids.shape[1]),
         lengths=torch.from_numpy(scored[:, 1:].sum(axis=1).astype(np.float32)), reference=reference,
     )  # fmt: skip
@@ -159,8 +161,7 @@ def pair_batch(pairs: Sequence[Pair], reference: torch.Tensor) -> PairBatch:
 def answer_log_probs(model: Any, batch: PairBatch) -> torch.Tensor:
     """Summed log-probability of each row's answer, fp32 [2 B]; only answer positions go through the head."""
     hidden = model.hidden(batch.ids)
-    scored = hidden.flatten(0, 1).index_select(0, batch.positions)
-    each = head.log_probs(model, scored, batch.targets)
+    each = head.log_probs(model, head.chosen(hidden, batch.positions), batch.targets)
     return torch.zeros(batch.ids.shape[0], dtype=torch.float32, device=each.device).index_add(
         0, batch.rows, each
     )

@@ -36,15 +36,23 @@ def _find_head_parameters(model: Any) -> list[torch.nn.Parameter]:
     if not trained:
         return []
     with torch.enable_grad():
-        probe = model.logits(torch.zeros(1, model.config.d_model, device=trained[0].device))
+        probe = model.logits(torch.zeros(1, model.config.d_model, device=trained[0].device)).sum()
     if not probe.requires_grad:
         return []
-    grads = torch.autograd.grad(probe.sum(), trained, allow_unused=True)
+    grads = torch.autograd.grad(probe, trained, allow_unused=True)
     return [p for p, grad in zip(trained, grads, strict=True) if grad is not None]
+
+
+def chosen(hidden: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+    """The rows of ``hidden`` [B, T, d] at the flat positions [S], as [S, d]; None: all of them."""
+    flat = hidden.flatten(0, 1)
+    return flat if positions is None else flat.index_select(0, positions)
 
 
 def loss_sum(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropies of ``targets`` [S] under the head's logits of ``hidden`` [S, d], fp32.
+
+    Targets that are UNSCORED count nothing.
 
     With gradients, each block's gradient is worked out right after its loss, while its logits are at hand:
     nothing is kept and nothing is computed twice.

@@ -15,10 +15,9 @@ class NextToken(Objective):
 
     def weight(self, batch: Batch) -> int:
         """Scored tokens."""
-        return batch.targets.shape[0]
+        return batch.scored
 
     def loss_sum(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Sum of the negative log-probabilities in nats; only scored positions go through the head."""
         hidden = model.hidden(batch.ids, segments=batch.segments)
-        scored = hidden.flatten(0, 1).index_select(0, batch.positions)
-        return head.loss_sum(model, scored, batch.targets), {}
+        return head.loss_sum(model, head.chosen(hidden, batch.positions), batch.targets), {}
