@@ -12,6 +12,8 @@ import pytest
 
 import arriero
 
+let_waiting_threads_sleep()  # before any test loads torch
+
 ROOT = Path(__file__).resolve().parent.parent
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -20,6 +20,9 @@ from arriero.training.traced import Figures, Work, evaluation_figures, step_figu
 
 MODEL_ERROR = 0.15
 """Half-width of the band that the priced trace itself deserves, over the probe's spread (see tests and docs)."""
+START_SECONDS = 1.5
+"""Reading the inputs, tracing for the FLOP count, and the first step, which prepares kernels and first touches its
+memory; measured on two cores."""
 HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.30, 100 * 2**20, 0.2
 """What the process holds beside itself and the live tensors: blocks that the allocator cannot join (a share of the
 live bytes), and the kernels' own buffers (at most so many bytes). From the resident memory of runs of 0.2 to 25
@@ -102,8 +105,9 @@ def plan_training(work: Work, load: Load, device: DeviceProfile) -> Estimate:
         )
         timed = Quantity.band(compute * ratio.per_s, spread, "s", "modelled", source)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, timed.value or 0.0, load.steps, device)
+    others = START_SECONDS + written
     seconds = Quantity(
-        value=(timed.value or 0) + written, low=(timed.low or 0) + written / 2, high=(timed.high or 0) + 3 * written,
+        value=(timed.value or 0) + others, low=(timed.low or 0) + others / 2, high=(timed.high or 0) + 2 * others,
         unit="s", basis="modelled", source=timed.source,
     )  # fmt: skip
     memory = resident_bytes(device, prices.peak_bytes)

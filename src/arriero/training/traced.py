@@ -21,8 +21,9 @@ from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
 
 _WHOLE = 8
-"""Models of up to so many blocks are traced whole; deeper ones at 3 and 4 blocks, the rest on the straight line
-through these. Every figure is exactly linear in the number of equal blocks."""
+"""Models of up to so many blocks are traced whole; deeper ones at 3 and 4 blocks (at 1 and 2 where only FLOPs are
+asked for), the rest on the straight line through these. Every figure is linear in the number of equal blocks, the
+peak from the point on where the blocks' activations outweigh the head's logits."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds (0 without a device), FLOPs, most live bytes, and bytes that live throughout."""
+    """Seconds, FLOPs, most live bytes, and bytes that live throughout. Without a device only the FLOPs are exact."""
 
     seconds: float
     flops: float
@@ -85,11 +86,11 @@ def evaluation_figures(work: Work, shape: Shape, device: DeviceProfile | None) -
 def _by_depth(
     work: Work, shapes: list[Shape], run: Callable[[list[Any]], None], device: DeviceProfile | None
 ) -> Figures:
-    layers = work.config.n_layers
-    if layers <= _WHOLE:
+    layers, low = work.config.n_layers, 3 if device else 1
+    if layers <= (_WHOLE if device else 2):
         return _figures(_trace(work, layers, shapes, run), device)
-    shallow, deep = (_figures(_trace(work, n, shapes, run), device) for n in (3, 4))
-    return shallow.along(deep.along(shallow, -1.0), layers - 3)
+    shallow, deep = (_figures(_trace(work, n, shapes, run), device) for n in (low, low + 1))
+    return shallow.along(deep.along(shallow, -1.0), layers - low)
 
 
 def _trace(work: Work, n_layers: int, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
