@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import arriero
+from arriero.process import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()  # before any test loads torch
 

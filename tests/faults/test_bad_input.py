@@ -67,11 +67,13 @@ def test_mistakes_in_a_recipe_leave_through_the_command_line(arriero, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_budget_that_does_not_fit(arriero, tmp_path: Path) -> None:
-    done = arriero(
-        "run", write_recipe(tmp_path, TEXT), "--out", tmp_path / "out", "--max-seconds", "0.0001", code=3
-    )
-    assert "breaks it" in last_line(done)
+def test_a_budget_that_does_not_fit(arriero, repository: Path, tmp_path: Path) -> None:
+    recipe = repository / "recipes" / "smoke.yaml"
+    done = arriero("run", recipe, "--out", tmp_path / "out", "--max-seconds", "0.0001", code=3)
+    assert "stage 'corpus'" in last_line(done) and "breaks it" in last_line(done)
+    done = arriero("run", recipe, "--out", tmp_path / "out", "--max-memory", "100MB", code=3)
+    assert "may need up to" in last_line(done) and "would fit" in last_line(done)
+    assert list((tmp_path / "out" / "artifacts").iterdir()) == []
 
 
 @pytest.mark.slow
@@ -94,8 +96,10 @@ def _mount_tmpfs(folder: Path, size: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
-def test_a_full_disk_is_one_line_and_what_was_finished_is_intact(arriero, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, b"\n\n".join(TEXT + b" %d" % n for n in range(40)))
+def test_a_full_disk_is_one_line_and_what_was_finished_is_intact(
+    arriero, repository: Path, tmp_path: Path
+) -> None:
+    recipe = repository / "recipes" / "smoke.yaml"
     disk = tmp_path / "disk"
     if not _mount_tmpfs(disk, "10M"):
         pytest.skip("no permission to mount a tmpfs")
@@ -103,14 +107,14 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_intact(arriero, tmp_pa
         arriero("run", recipe, "--out", disk / "out", "--until", "corpus")
         before = sorted(p.name for p in (disk / "out" / "artifacts").iterdir())
         (disk / "ballast").write_bytes(b"x" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
-        done = arriero("run", recipe, "--out", disk / "out", code=2)
+        done = arriero("run", recipe, "--out", disk / "out", "--until", "base", code=2)
         assert "disk is full" in last_line(done)
         assert (
             sorted(p.name for p in (disk / "out" / "artifacts").iterdir() if not p.name.startswith("."))
             == before
         )
         (disk / "ballast").unlink()
-        arriero("run", recipe, "--out", disk / "out")
+        arriero("run", recipe, "--out", disk / "out", "--until", "base")
         arriero("show", disk / "out" / "corpus")
     finally:
         subprocess.run(["umount", str(disk)], check=True)

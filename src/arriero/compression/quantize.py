@@ -25,10 +25,11 @@ from arriero.stage import (
 )
 
 if TYPE_CHECKING:
+    from arriero.models.config import DecoderConfig
     from arriero.models.layers.quantized import WeightScheme
 
 RATE = "quantize.params_per_s"
-DEFAULT_GROUP = 64
+DEFAULT_GROUPS = (64, 32)
 _BITS = {"int8": 8, "int4": 4}
 _PROBE_SHAPE = (512, 2048)
 _BLOCK_BYTES = 6 * 4 * (1 << 20)
@@ -41,7 +42,8 @@ class QuantizeSettings(StageSettings):
         description="int8 with a scale per output channel, or int4 with a scale per group of inputs",
     )
     group_size: Literal[32, 64, 128] | None = Field(
-        default=None, description=f"int4 only: inputs that share a scale (default {DEFAULT_GROUP})"
+        default=None,
+        description="int4 only: inputs that share a scale; by default 64, or 32 where 64 does not divide the layers",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="bfloat16", description="of the scales and of what is not quantised: embeddings, norms, head"
@@ -54,11 +56,15 @@ class QuantizeSettings(StageSettings):
             raise ValueError("int8 has one scale per output channel; leave group_size out or use scheme int4")
         return value
 
-    def weight_scheme(self) -> WeightScheme:
-        """The scheme in the terms of the layers."""
+    def weight_scheme(self, config: DecoderConfig) -> WeightScheme:
+        """The scheme in the terms of the layers of such a model."""
         from arriero.models.layers.quantized import WeightScheme
 
-        group = (self.group_size or DEFAULT_GROUP) if self.scheme == "int4" else None
+        inputs = (config.d_model, config.n_heads * config.head_dim, config.d_ff)
+        fitting = next(
+            (size for size in DEFAULT_GROUPS if not any(n % size for n in inputs)), DEFAULT_GROUPS[0]
+        )
+        group = (self.group_size or fitting) if self.scheme == "int4" else None
         return WeightScheme(_BITS[self.scheme], group)
 
 
@@ -112,7 +118,7 @@ class Quantize(Stage[QuantizeSettings]):
         source_spec = ModelSpec.model_validate(source.manifest.spec)
         _refuse_quantised(source_spec)
         model = load_model(source.path, dtype="float32")
-        scheme = settings.weight_scheme()
+        scheme = settings.weight_scheme(model.config)
 
         def each(done: int, total: int) -> None:
             context.progress(done, total, "weights")
@@ -148,7 +154,7 @@ class Quantize(Stage[QuantizeSettings]):
         times = []
         for _ in range(3):
             started = time.perf_counter()
-            pack(round_weight(weight, WeightScheme(4, DEFAULT_GROUP), torch.bfloat16).codes, 4)
+            pack(round_weight(weight, WeightScheme(4, DEFAULT_GROUPS[0]), torch.bfloat16).codes, 4)
             times.append(time.perf_counter() - started)
         return {RATE: Rate(per_s=weight.numel() / sorted(times)[1], spread=0.5, unit="parameters")}
 
@@ -159,7 +165,7 @@ def _spec(settings: QuantizeSettings, config: Any, n_parameters: int) -> ModelSp
     return ModelSpec(
         config=config.model_dump(mode="json"),
         n_parameters=n_parameters,
-        weight_bytes=predicted_file_bytes(config, settings.dtype, settings.weight_scheme()),
+        weight_bytes=predicted_file_bytes(config, settings.dtype, settings.weight_scheme(config)),
         format=settings.scheme,
     )
 

@@ -105,6 +105,7 @@ class Meter:
             _joules(read.package),
             _joules(read.accelerator),
         )
+        self.beat()  # so that a run that is killed at once is counted too
         if self._background:
             self._thread = threading.Thread(target=self._watch, name="arriero-meter", daemon=True)
             self._thread.start()

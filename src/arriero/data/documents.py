@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -61,7 +62,11 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: InputPath = Field(description="the file: .jsonl, .txt (each also .gz or .zst), .parquet")
-    name: str = Field(pattern=r"^[\w.\-]+$", description="short name, unique in the corpus")
+    name: str = Field(
+        default="",
+        pattern=r"^[\w.\-]*$",
+        description="short name, unique in the corpus; by default the file's name",
+    )
     license: str = Field(description="SPDX identifier or the licence's name; 'unknown' when nobody says")
     url: str | None = Field(default=None, description="where the file comes from")
     format: Literal["auto", "jsonl", "text", "parquet"] = Field(
@@ -79,6 +84,13 @@ class Source(BaseModel):
     )
     max_bytes: int | None = Field(default=None, ge=1, description="stop after so many UTF-8 bytes of text")
     on_bad_utf8: OnBadUtf8 = Field(default="error", description="what to do with text that is not UTF-8")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_of_file(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not value.get("name") and value.get("path"):
+            return {**value, "name": re.sub(r"[^\w.\-]", "_", Path(str(value["path"])).name.split(".")[0])}
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:

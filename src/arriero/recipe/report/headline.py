@@ -71,7 +71,11 @@ def _good(data: ReportData) -> list[Answer]:
     score = _of(first, name)
     if score is None:
         return []
-    lines = [", ".join(_reference(first, line.name) for line in scores.models if line.kind == "reference")]
+    beside = [line.name for line in scores.models if line.kind == "reference"]
+    best = _best(first, own)
+    if best is not None and best != name:
+        beside.insert(0, best)  # tuning to answer costs plain text: say which model reads that best
+    lines = [", ".join(_reference(first, model) for model in beside)]
     lines += [
         f"{m.title} {_text(found, m.unit)}"
         for m in scores.measures[1:3]
@@ -99,6 +103,15 @@ def _evaluated(data: ReportData, own: list[str]) -> str | None:
     if stage is not None and stage.name in own:
         return stage.name
     return own[-1] if own else None
+
+
+def _best(measure: Measure, own: list[str]) -> str | None:
+    """The best of the run's own models on a measure."""
+    scores = [score for score in measure.scores if score.model in own]
+    if not scores:
+        return None
+    pick = min if measure.better == "lower" else max
+    return pick(scores, key=lambda score: score.value).model
 
 
 def _of(measure: Measure, model: str) -> Score | None:
