@@ -118,7 +118,7 @@ class Dpo(Stage[DpoSettings]):
         facts |= {"data": counts, "heldout_data": held_counts, **training_facts(result, load_profile())}
         if facts["heldout"]:
             facts["heldout_preference"] = {"before": facts["heldout"][0], "after": facts["heldout"][-1]}
-        return Outcome(write_adapted(model, tokenizer, settings, context), facts)
+        return Outcome(write_adapted(model, tokenizer, settings, context), facts, settings.licenses())
 
 
 def _split(settings: DpoSettings) -> tuple[list[Preference], list[Preference]]:

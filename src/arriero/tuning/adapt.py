@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from arriero.artifacts import Artifact, InputPath
+from arriero.artifacts import Artifact, InputPath, LicenseRecord
 from arriero.errors import ArrieroError
 from arriero.models.config import DecoderConfig
 from arriero.stage import Context, ModelSpec
@@ -24,6 +24,9 @@ class AdaptSettings(TrainSettings):
     """Data, held-out share, row length and adapters."""
 
     data: list[InputPath] = Field(min_length=1, description="JSONL(.gz) files of examples")
+    license: str = Field(
+        default="unknown", min_length=1, description="licence of these files, for the lineage"
+    )
     holdout_share: float = Field(
         default=0.05, ge=0, lt=1, description="share of the prompts held out, chosen by a hash of the prompt"
     )
@@ -44,6 +47,10 @@ class AdaptSettings(TrainSettings):
         default="all-linear",
         description="layers with adapters: 'all-linear' or names with commas, 'q_proj,v_proj'",
     )
+
+    def licenses(self) -> list[LicenseRecord]:
+        """What the data files are under."""
+        return [LicenseRecord(name=self.license, of=path.name) for path in self.data]
 
     def row_length(self, config: DecoderConfig) -> int:
         """Longest row in tokens.

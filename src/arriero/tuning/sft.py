@@ -101,7 +101,7 @@ class Sft(Stage[SftSettings]):
                 "before": facts["heldout"][0]["loss"], "after": facts["heldout"][-1]["loss"],
                 "tokens": int(facts["heldout"][-1]["weight"]), "unit": "nats a supervised token",
             }  # fmt: skip
-        return Outcome(write_adapted(model, tokenizer, settings, context), facts)
+        return Outcome(write_adapted(model, tokenizer, settings, context), facts, settings.licenses())
 
 
 def _split(settings: SftSettings) -> tuple[list[list[Message]], list[list[Message]]]:
