@@ -7,6 +7,7 @@ plan file: a prediction that was edited after the run does not pass for the real
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -148,7 +149,9 @@ class Ledger:
         """The lines that are whole, and whether the file ends in the middle of one."""
         self.notes = []
         try:
-            text = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                text = file.read()
         except FileNotFoundError:
             return [], False
         except OSError as error:
@@ -183,6 +186,7 @@ def _append_bytes(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # goes with the handle; a reader could see the half of a long line
         if os.write(handle, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(handle)

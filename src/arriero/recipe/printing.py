@@ -31,15 +31,17 @@ _MARK = {"measured": "m", "modelled": "~", "declared": "d", "unknown": "?"}
 _LEGEND = "m measured · ~ modelled · d declared · ? unknown;  each figure: middle (low–high)"
 
 
-def _cell(quantity: Quantity) -> str:
-    return f"{format_quantity(quantity)} {_MARK[quantity.basis]}"
+WIDE = 140
+"""Columns from which every cell of a table has room for its band."""
 
 
-def _row(label: str, makes: str, estimate: Estimate) -> list[str]:
-    cells = [
-        _cell(getattr(estimate, name))
-        for name in ("seconds", "peak_memory", "flops", "energy", "co2", "money")
-    ]
+def _cell(quantity: Quantity, *, band: bool = True) -> str:
+    return f"{format_quantity(quantity, band=band)} {_MARK[quantity.basis]}"
+
+
+def _row(label: str, makes: str, estimate: Estimate, wide: bool) -> list[str]:
+    names = ("seconds", "peak_memory", "flops", "energy", "co2", "money")
+    cells = [_cell(getattr(estimate, name), band=wide or name == "seconds") for name in names]
     return [escape(label), escape(makes), *cells]
 
 
@@ -55,7 +57,7 @@ def print_plan(plan: RecipePlan, console: Console) -> None:
             f"  takes [bold]{format_quantity(total.seconds)}[/], {format_quantity(total.peak_memory)} of memory, "
             f"{format_quantity(total.energy)}, {format_quantity(total.co2)} CO2, {format_quantity(total.money)}"
         )
-    console.print(_plan_table(plan))
+    console.print(_plan_table(plan, console.width >= WIDE))
     console.print(f"[dim]{_LEGEND}[/]")
     for stage in plan.ahead:
         for note in stage.notes:
@@ -66,7 +68,7 @@ def print_plan(plan: RecipePlan, console: Console) -> None:
     console.print("[bold]Left out[/]: " + "; ".join(LEFT_OUT) + "\n", highlight=False)
 
 
-def _plan_table(plan: RecipePlan) -> Table:
+def _plan_table(plan: RecipePlan, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("stage", "makes", "time", "peak memory", "FLOPs", "energy", "CO2", "money"):
         table.add_column(title, overflow="fold")
@@ -75,9 +77,9 @@ def _plan_table(plan: RecipePlan) -> Table:
         if stage.reuse is not None:
             table.add_row(escape(label), escape(describe_spec(stage.spec)), "[green]reused[/]", *[""] * 5)
         else:
-            table.add_row(*_row(label, describe_spec(stage.spec), stage.estimate))
+            table.add_row(*_row(label, describe_spec(stage.spec), stage.estimate, wide))
     table.add_section()
-    table.add_row(*(f"[bold]{cell}[/]" for cell in _row("total", "", plan.total)))
+    table.add_row(*(f"[bold]{cell}[/]" for cell in _row("total", "", plan.total, wide)))
     return table
 
 
