@@ -12,6 +12,7 @@ from arriero.recipe.schema import read_recipe
 MISTAKES = {
     "unknown key": ("    inputs: {corpus: texts}\n", "    inputs: {corpus: texts}\n    sise: 12\n", 10, "did you mean 'size'"),
     "unknown top-level key": ("name: toy\n", "name: toy\nsed: 3\n", 2, "did you mean 'seed'"),
+    "unknown key of the cost tables": ("name: toy\n", "name: toy\ncost:\n  regoin: FRA\n", 3, "did you mean 'region'"),
     "wrong type": ("    inputs: {corpus: texts}\n", "    inputs: {corpus: texts}\n    size: many\n", 10, "'size'"),
     "true is no number": ("    inputs: {corpus: texts}\n", "    inputs: {corpus: texts}\n    size: true\n", 10, "'size'"),
     "out of range": ("    inputs: {corpus: texts}\n", "    inputs: {corpus: texts}\n    size: 0\n", 10, "greater than or equal to 1"),

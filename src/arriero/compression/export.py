@@ -223,11 +223,13 @@ def _check_flops(config: DecoderConfig) -> float:
 
 
 def _seconds(source: ModelSpec, made: ModelSpec, device: DeviceProfile) -> Quantity:
+    from arriero.compression.companions import FOLDER_SECONDS
+
     rate = device.rate(RATE)
     if rate is None:
         return Quantity.unknown("s", f"rate {RATE} was not measured; run `arriero calibrate`")
     return Quantity.band(
-        (source.weight_bytes + made.weight_bytes) / rate.per_s,
+        FOLDER_SECONDS + (source.weight_bytes + made.weight_bytes) / rate.per_s,
         rate.spread,
         "s",
         "modelled",

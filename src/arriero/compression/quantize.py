@@ -171,6 +171,7 @@ def _spec(settings: QuantizeSettings, config: Any, n_parameters: int) -> ModelSp
 
 
 def _seconds(source: ModelSpec, made: ModelSpec, device: DeviceProfile) -> Quantity:
+    from arriero.compression.companions import FOLDER_SECONDS
     from arriero.models.config import DecoderConfig
 
     rate = device.rate(RATE)
@@ -180,7 +181,11 @@ def _seconds(source: ModelSpec, made: ModelSpec, device: DeviceProfile) -> Quant
     rounded = counts["attention"] + counts["feed_forward"]
     copying = (source.weight_bytes + made.weight_bytes) / device.copy_bytes_per_s
     return Quantity.band(
-        rounded / rate.per_s + copying, rate.spread, "s", "modelled", "measured rate of rounding"
+        FOLDER_SECONDS + rounded / rate.per_s + copying,
+        rate.spread,
+        "s",
+        "modelled",
+        "measured rate of rounding",
     )
 
 

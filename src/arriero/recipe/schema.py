@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError, did_you_mean
 from arriero.recipe.source import Source, read_yaml
 from arriero.recipe.validation import Loc, validate
@@ -227,6 +228,15 @@ def _check_types(source: Source, steps: list[Step]) -> None:
                     raise source.error(("stages", step.name, "inputs", role), message)
 
 
+def _check_cost(source: Source, cost: dict[str, Any]) -> None:
+    """Refuse overrides of the price, power and grid tables that these do not know."""
+    try:
+        Tariffs.load(cost)
+    except ArrieroError as error:
+        named = next((key for key in cost if f"'{key}'" in str(error)), None)
+        raise source.error(("cost", named) if named else ("cost",), str(error)) from None
+
+
 def read_recipe(path: Path, assignments: tuple[str, ...] = ()) -> Recipe:
     """Read and check a recipe; ``assignments`` are ``stage.key=value`` overrides.
 
@@ -241,6 +251,7 @@ def read_recipe(path: Path, assignments: tuple[str, ...] = ()) -> Recipe:
         for assignment in assignments:
             _apply_set(stages, assignment)
     header = validate(Header, source.value, base=path.parent, fail=source.error)
+    _check_cost(source, header.cost)
     for name in header.stages:
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             raise source.error(("stages", name), f"a stage's name is letters, digits, - and _, not {name!r}")
