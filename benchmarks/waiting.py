@@ -25,7 +25,7 @@ def train(seconds: float) -> float:
     import torch
     from torch.nn import functional as F
 
-    from arriero.models.config import DecoderConfig
+    from arriero.models.decoder_config import DecoderConfig
     from arriero.models.decoder import Decoder
 
     config = DecoderConfig(

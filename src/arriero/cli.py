@@ -133,6 +133,43 @@ def report(folder: Path, as_json: bool) -> None:
     click.echo(json.dumps(data, indent=2) if as_json else f"report: {page}")
 
 
+@cli.group()
+def models() -> None:
+    """Published shapes and models on disk: sizes to the digit, FLOPs and cache bytes a token."""
+
+
+@models.command("list")
+@click.option("--family", metavar="NAME", help="Only this family, e.g. llama.")
+@_JSON
+def models_list(family: str | None, as_json: bool) -> None:
+    """Every preset on a line; a recipe takes them as `preset: NAME`."""
+    from arriero.models.preset import presets
+    from arriero.recipe.model_tables import print_presets
+
+    if as_json:
+        found = {name: p.parameters for name, p in presets().items() if family in (None, p.family)}
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_presets(_out(), family)
+
+
+@models.command("show")
+@click.argument("name", metavar="PRESET|PATH")
+@_JSON
+def models_show(name: str, as_json: bool) -> None:
+    """The shape of a preset, or of a model folder, GGUF file or other checkpoint."""
+    import dataclasses
+
+    from arriero.models.shape import describe_model
+    from arriero.recipe.model_tables import print_shape
+
+    shape = describe_model(name)
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(shape), "total": shape.total}, indent=2))
+    else:
+        print_shape(shape, _out())
+
+
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @_JSON
@@ -224,6 +261,27 @@ def ask(model: Path, question: str) -> None:
     click.echo(
         f"{question}\n  {answer.text}\n  ({answer.tokens} tokens, {answer.tokens_per_s:.0f} tokens/s, over HTTP)"
     )
+
+
+@cli.command()
+@click.argument("tokenizers", metavar="TOKENIZER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--text", "files", metavar="FILE", multiple=True, required=True, type=click.Path(path_type=Path),
+    help="JSONL (fields text, lang) or text, .gz too (repeatable).",
+)  # fmt: skip
+@click.option(
+    "--by", type=click.Choice(["script", "language"]), default="script", show_default=True, help="What a row is."
+)
+@_JSON
+def fertility(tokenizers: tuple[Path, ...], files: tuple[Path, ...], by: Any, as_json: bool) -> None:
+    """Compare tokenizers: bytes per token and tokens per word, by script or language."""
+    from arriero.tokenization.fertility import fertility_report
+
+    table, data = fertility_report(tokenizers, files, by)
+    if as_json:
+        click.echo(json.dumps(data, ensure_ascii=False, indent=2))
+    else:
+        _out().print(table)
 
 
 def _stage_command(kind: str) -> click.Command:

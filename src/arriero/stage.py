@@ -27,15 +27,18 @@ STAGES = {
     "tokenizer": "arriero.tokenization.train",
     "tokenize": "arriero.data.tokenize",
     "pretrain": "arriero.training.pretrain",
+    "extend": "arriero.tuning.extend",
+    "seq2seq": "arriero.training.seq2seq",
     "sft": "arriero.tuning.sft",
     "dpo": "arriero.alignment.dpo",
     "evaluate": "arriero.evaluation.evaluate",
+    "compare": "arriero.evaluation.compare",
     "quantize": "arriero.compression.quantize",
     "export": "arriero.compression.export",
 }
 """The module that defines each kind of stage, in the order of a model's life. One line adds a stage."""
 
-ArtifactType = Literal["corpus", "tokenizer", "tokens", "model", "scores"]
+ArtifactType = Literal["corpus", "tokenizer", "tokens", "model", "scores", "comparison"]
 
 
 # ---------------------------------------------------------------- specs: artifacts that are not made yet
@@ -104,6 +107,14 @@ class ScoresSpec(Spec):
     type: Literal["scores"] = "scores"
     models: list[str]
     measures: list[str]
+
+
+class ComparisonSpec(Spec):
+    """Families of models side by side; the figures themselves are in the artifact's comparison.json."""
+
+    type: Literal["comparison"] = "comparison"
+    families: int = Field(description="models that differ in more than their seed")
+    runs: int = Field(description="models in all, each seed for itself")
 
 
 CorpusSpec.model_rebuild()
@@ -260,5 +271,6 @@ SpecOf: dict[str, type[Spec]] = {
     "tokens": TokensSpec,
     "model": ModelSpec,
     "scores": ScoresSpec,
+    "comparison": ComparisonSpec,
 }
 Probe = Callable[[], dict[str, Rate]]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from arriero.compression.rounding import quantize_model, round_weight
 from arriero.errors import ArrieroError
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 from arriero.models.layers.quantized import QuantizedLinear, WeightScheme
 

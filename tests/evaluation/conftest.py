@@ -27,8 +27,8 @@ from arriero.data.documents import Document
 from arriero.data.shard_writer import ShardWriter, publish
 from arriero.data.shards import META_FILE, TokensMeta, token_type
 from arriero.models.checkpoint import save_model
-from arriero.models.config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import ModelSpec, Spec, TokenSplitSpec, TokensSpec
 from arriero.tokenization.bpe import train_bpe
 from arriero.tokenization.tokenizer import Tokenizer

@@ -7,8 +7,8 @@ from arriero.data.conversations import Preference
 from arriero.evaluation.answer_loss import score_conversations
 from arriero.evaluation.answers import render_answer, render_pair, score_answers
 from arriero.evaluation.preference import score_pairs
-from arriero.models.config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.tokenization.tokenizer import Tokenizer
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 
 MakeModel = Callable[..., Decoder]

@@ -109,7 +109,7 @@ def test_shards(folder: Path) -> None:
 def test_faults_in_the_weights(folder: Path) -> None:
     name = "model.layers.1.mlp.up_proj.weight"
     change_tensors(folder, lambda t: t.update({name: torch.zeros(3, 4)}))
-    assert f"tensor {name} has shape [3, 4], config.json asks for [96, 48]" in failure(folder)
+    assert f"tensor {name} has shape [3, 4], its configuration asks for [96, 48]" in failure(folder)
     change_tensors(folder, lambda t: t.update({name: torch.zeros(96, 48, dtype=torch.int32)}))
     assert f"tensor {name} is stored as torch.int32" in failure(folder)
     change_tensors(folder, lambda t: t.pop(name))
@@ -126,12 +126,17 @@ def test_cut_weights(folder: Path, keep: int) -> None:
 
 
 def test_faults_in_the_configuration(folder: Path, tmp_path: Path) -> None:
-    change_config(folder, rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, "factor": 8})
-    assert "rotary scaling 'llama3'" in failure(folder)
-    change_config(folder, rope_parameters=None, attention_bias=True)
-    assert "attention_bias is True" in failure(folder)
-    change_config(folder, attention_bias=False, architectures=["MistralForCausalLM"])
-    assert "is a MistralForCausalLM; Arriero reads LlamaForCausalLM" in failure(folder)
+    change_config(folder, rope_parameters={"rope_type": "spiral", "rope_theta": 5e5, "factor": 8})
+    assert "rotary scaling 'spiral'" in failure(folder)
+    change_config(folder, rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, "original_max_position_embeddings": 9})
+    assert "rope_scaling.factor: Field required" in failure(folder)
+    change_config(folder, rope_parameters=None, hidden_act="gelu")
+    assert "hidden_act is 'gelu'" in failure(folder)
+    change_config(folder, hidden_act="silu", architectures=["MistralForCausalLM"])
+    assert "is a MistralForCausalLM; of this family Arriero reads LlamaForCausalLM" in failure(folder)
+    change_config(folder, architectures=["LlamaForCausalLM"], model_type="lama")
+    assert "is a LlamaForCausalLM; Arriero reads the model types albert" in failure(folder)
+    change_config(folder, model_type="llama")
     change_config(folder, architectures=["LlamaForCausalLM"], quantization_config={"quant_method": "gptq"})
     assert "quantization_config is not one that Arriero reads" in failure(folder)
     change_config(folder, quantization_config=None, dtype="float64")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from arriero.errors import ArrieroError
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 
 GOOD = {
     "vocab_size": 97,
@@ -31,7 +31,7 @@ def test_head_dim_follows_and_round_trips() -> None:
         ({"n_heads": 5}, "d_model 48 is not a multiple of n_heads 5; set head_dim"),
         ({"head_dim": 7}, "head_dim 7 is odd"),
         ({"d_ff": 0}, "d_ff: Input should be greater than or equal to 1"),
-        ({"dff": 3}, "dff: Extra inputs are not permitted"),
+        ({"dff": 3}, "dff: unknown key; did you mean 'd_ff'?"),
         ({"vocab_size": None}, "vocab_size: Input should be a valid integer"),
         ({"n_heads": "four"}, "n_heads: Input should be a valid integer"),
     ],

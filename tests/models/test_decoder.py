@@ -13,9 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from arriero.errors import ArrieroError
 from arriero.models import scoring
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
-from arriero.models.layers.attention import attend, segment_mask, segment_positions
+from arriero.models.layers.attention import attend
+from arriero.models.layers.masks import segment_mask, segment_positions
 from arriero.models.layers.norm import RMSNorm
 from arriero.models.layers.rotary import Rotary, rotate
 from arriero.models.protocol import LanguageModel
@@ -164,7 +165,7 @@ def test_norm_and_its_gradient() -> None:
 
 
 def test_rotation_against_complex_numbers_and_its_gradient() -> None:
-    rotary = Rotary(head_dim=8, context_length=20, theta=100.0)
+    rotary = Rotary(width=8, context_length=20, theta=100.0)
     positions = torch.tensor([[3, 4, 5], [0, 19, 7]])
     x = torch.randn(
         2, 4, 3, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float32, requires_grad=True
@@ -211,7 +212,8 @@ class GrowingCache:
     def __init__(self) -> None:
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: object = None) -> Tensor:
+        assert rule is None
         if layer in self.kept:
             k, v = torch.cat([self.kept[layer][0], k], 2), torch.cat([self.kept[layer][1], v], 2)
         self.kept[layer] = k, v

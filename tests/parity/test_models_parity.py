@@ -11,7 +11,7 @@ import torch
 
 from arriero.compression.rounding import quantize_model
 from arriero.models.checkpoint import load_model, save_model
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 from arriero.models.layers.quantized import WeightScheme
 

@@ -22,11 +22,11 @@ from arriero.errors import DamagedArtifactError
 from arriero.evaluation.answers import Floats
 from arriero.evaluation.bootstrap import Resampling
 from arriero.evaluation.comparison import ANSWER_LOSS, BITS_PER_BYTE, PREFERENCE, MeasureKind, Table, compare
+from arriero.evaluation.scale import Scale, thinned
 from arriero.evaluation.scores import ModelLine, Sample, Samples, SampleSet, Scores
 from arriero.recipe.report import ReportData, ScoreSheet, StageLine, report_json, write_report
 from arriero.recipe.report.page import render
 from arriero.recipe.report.road import road
-from arriero.recipe.report.scale import Scale, thinned
 from arriero.recipe.units import format_bytes, format_money, format_quantity, format_seconds, round_text
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\""

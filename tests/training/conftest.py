@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 from arriero.training.objectives.causal import CausalObjective
 from arriero.training.objectives.sft import Row

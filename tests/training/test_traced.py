@@ -7,7 +7,7 @@ import torch
 
 from arriero.cost.device import DeviceProfile
 from arriero.cost.trace import trace
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 from arriero.training import traced
 from arriero.training.objectives.base import Objective, Shape

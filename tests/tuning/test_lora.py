@@ -9,7 +9,7 @@ import torch
 
 from arriero.errors import ArrieroError
 from arriero.models.checkpoint import save_model
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 from arriero.tuning.lora import (
     TARGETS,

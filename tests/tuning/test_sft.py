@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from arriero.artifacts import Artifact, Manifest
 from arriero.errors import ArrieroError
 from arriero.models.checkpoint import load_model
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
 from arriero.stage import ModelSpec, get_stage
 from arriero.tokenization.bpe import train_bpe

@@ -29,7 +29,7 @@ from arriero.stage import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from arriero.models.config import DecoderConfig
+    from arriero.models.decoder_config import DecoderConfig
     from arriero.models.decoder import Decoder
 
 RATE = "export.bytes_per_s"
@@ -71,7 +71,7 @@ class Export(Stage[ExportSettings]):
 
     def plan(self, settings: ExportSettings, specs: Specs, device: DeviceProfile) -> Plan:
         from arriero.models.checkpoint import predicted_file_bytes
-        from arriero.models.config import DecoderConfig
+        from arriero.models.decoder_config import DecoderConfig
 
         source: ModelSpec = specs["model"]
         config = DecoderConfig.parse(source.config, "the model to export")
@@ -134,7 +134,7 @@ class Export(Stage[ExportSettings]):
         import tempfile
 
         from arriero.models.checkpoint import save_model
-        from arriero.models.config import DecoderConfig
+        from arriero.models.decoder_config import DecoderConfig
         from arriero.models.decoder import Decoder
         from arriero.models.tensor_files import SINGLE
 
@@ -160,14 +160,14 @@ def _write(source: Path, target: Path, dtype: str | None) -> Decoder:
     """Load, convert if a dtype is asked for, and write; returns the model that was written."""
     import torch
 
-    from arriero.models.checkpoint import load_model, read_special_ids, save_model
+    from arriero.models.checkpoint import load_decoder, read_special_ids, save_model
     from arriero.models.layers.quantized import use_plain_layers
 
     if dtype is None:
-        model = load_model(source)
+        model = load_decoder(source)
         dtype = str(model.embedding.weight.dtype).removeprefix("torch.")
     else:
-        model = load_model(source, dtype="float32")
+        model = load_decoder(source, dtype="float32")
         use_plain_layers(model, torch.float32)
     save_model(model, target, dtype, **read_special_ids(source))
     return model
@@ -181,7 +181,7 @@ def _check(source: Path, target: Path, seed: int) -> float:
     """
     import torch
 
-    from arriero.models.checkpoint import load_model, read_config, read_format
+    from arriero.models.checkpoint import load_decoder, read_config, read_format
 
     config = read_config(target)
     generator = torch.Generator().manual_seed(seed)
@@ -190,7 +190,7 @@ def _check(source: Path, target: Path, seed: int) -> float:
     logits: list[Tensor] = []
     for folder in (source, target):
         with torch.inference_mode():
-            logits.append(load_model(folder, dtype="float32")(ids))
+            logits.append(load_decoder(folder, dtype="float32")(ids))
     change = ((logits[0] - logits[1]).abs().max() / logits[0].abs().max()).item()
     stored = read_format(target)
     allowed = EXACT if stored == read_format(source) else TOLERANCE[stored]

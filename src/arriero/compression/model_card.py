@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from arriero.artifacts import Artifact, LicenseRecord
 from arriero.artifacts.artifact import merge_licenses
 from arriero.artifacts.lineage import lineage, raw_sources
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 
 _PARTS = {
     "embedding": "token embedding",

@@ -25,7 +25,7 @@ from arriero.stage import (
 )
 
 if TYPE_CHECKING:
-    from arriero.models.config import DecoderConfig
+    from arriero.models.decoder_config import DecoderConfig
     from arriero.models.layers.quantized import WeightScheme
 
 RATE = "quantize.params_per_s"
@@ -87,7 +87,7 @@ class Quantize(Stage[QuantizeSettings]):
     Settings = QuantizeSettings
 
     def plan(self, settings: QuantizeSettings, specs: Specs, device: DeviceProfile) -> Plan:
-        from arriero.models.config import DecoderConfig
+        from arriero.models.decoder_config import DecoderConfig
 
         source: ModelSpec = specs["model"]
         _refuse_quantised(source)
@@ -111,13 +111,13 @@ class Quantize(Stage[QuantizeSettings]):
     def run(self, settings: QuantizeSettings, inputs: Inputs, context: Context) -> Outcome:
         from arriero.compression.companions import copy_companions
         from arriero.compression.rounding import quantize_model
-        from arriero.models.checkpoint import load_model, read_special_ids, save_model
+        from arriero.models.checkpoint import load_decoder, read_special_ids, save_model
         from arriero.models.tensor_files import SINGLE, float_dtype
 
         source: Artifact = inputs["model"]
         source_spec = ModelSpec.model_validate(source.manifest.spec)
         _refuse_quantised(source_spec)
-        model = load_model(source.path, dtype="float32")
+        model = load_decoder(source.path, dtype="float32")
         scheme = settings.weight_scheme(model.config)
 
         def each(done: int, total: int) -> None:
@@ -172,7 +172,7 @@ def _spec(settings: QuantizeSettings, config: Any, n_parameters: int) -> ModelSp
 
 def _seconds(source: ModelSpec, made: ModelSpec, device: DeviceProfile) -> Quantity:
     from arriero.compression.companions import FOLDER_SECONDS
-    from arriero.models.config import DecoderConfig
+    from arriero.models.decoder_config import DecoderConfig
 
     rate = device.rate(RATE)
     if rate is None:

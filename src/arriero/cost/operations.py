@@ -107,6 +107,12 @@ def _linear(x: torch.Tensor, weight: torch.Tensor) -> Sizes:
     return 1, x.numel() // x.shape[-1], weight.shape[1], weight.shape[0]
 
 
+def _recurrent(x: torch.Tensor, from_input: torch.Tensor, from_state: torch.Tensor, passes: int) -> Sizes:
+    """A recurrent layer over x [T, B, e]: every token meets both matrices; twice in the backward pass."""
+    columns = from_input.shape[1] + from_state.shape[1]
+    return 1, passes * x.shape[0] * x.shape[1], columns, from_state.shape[0]
+
+
 _MATMUL: dict[str, Callable[[Sequence[Any], dict[str, Any]], Sizes]] = {
     "mm": lambda a, _: _mm(a[0], a[1]),
     "_int_mm": lambda a, _: _mm(a[0], a[1]),
@@ -122,6 +128,8 @@ _MATMUL: dict[str, Callable[[Sequence[Any], dict[str, Any]], Sizes]] = {
     "addmv": lambda a, _: (1, a[1].shape[0], a[1].shape[1], 1),
     "dot": lambda a, _: (1, 1, a[0].shape[0], 1),
     "vdot": lambda a, _: (1, 1, a[0].shape[0], 1),
+    "mkldnn_rnn_layer": lambda a, _: _recurrent(a[0], a[1], a[2], 1),
+    "mkldnn_rnn_layer_backward": lambda a, _: _recurrent(a[0], a[1], a[2], 2),
     "linear": lambda a, _: _linear(a[0], a[1]),
     "_weight_int8pack_mm": lambda a, _: (1, a[0].shape[0], a[0].shape[1], a[1].shape[0]),
     "_weight_int4pack_mm_for_cpu": lambda a, _: (1, a[0].shape[0], a[0].shape[1], a[1].shape[0]),

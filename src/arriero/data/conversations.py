@@ -58,10 +58,14 @@ def split_holdout(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Ro
     train: list[Row] = []
     held: list[Row] = []
     for row in rows:
-        key = f"{seed}\0{_first_question(row)}".encode()
-        drawn = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64
-        (held if drawn < share else train).append(row)
+        (held if is_held_out(_first_question(row), share, seed) else train).append(row)
     return train, held
+
+
+def is_held_out(key: str, share: float, seed: int) -> bool:
+    """True for about ``share`` of all keys, decided by a hash of the key and the seed alone."""
+    digest = hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 < share
 
 
 def _first_question(row: list[Message] | Preference) -> str:

@@ -69,6 +69,21 @@ def score_documents(
         stride: tokens scored by each window after a document's first; by default half the context.
         progress: is told the lengths of the windows gone through, after every batch.
     """
+    logs = score_tokens(model, documents, context, stride, progress)
+    return np.asarray([-values.sum() / math.log(2) for values in logs])
+
+
+def score_tokens(
+    model: LanguageModel,
+    documents: Documents,
+    context: int | None,
+    stride: int | None = None,
+    progress: Progress = silent,
+) -> list[Floats]:
+    """Natural-log probability of every token but the first of each document: float64 [tokens - 1] each.
+
+    Arguments as for :func:`score_documents`.
+    """
     step = stride or default_stride(context or 2)
     jobs = [
         (number, window)
@@ -77,13 +92,13 @@ def score_documents(
     ]
     # windows of like length together: less padding
     jobs.sort(key=lambda job: job[1][0] - job[1][1])
-    bits = np.zeros(len(documents.ids))
+    logs = [np.zeros(max(0, len(ids) - 1)) for ids in documents.ids]
     for batch in _batches(jobs):
         texts = [documents.ids[number][start:stop].tolist() for number, (start, stop, _) in batch]
-        for (number, (start, _, first)), values in zip(batch, model.token_logprobs(texts), strict=True):
-            bits[number] -= values[first - start - 1 :].sum() / math.log(2)
+        for (number, (start, stop, first)), values in zip(batch, model.token_logprobs(texts), strict=True):
+            logs[number][first - 1 : stop - 1] = values[first - start - 1 :]
         progress([len(text) for text in texts])
-    return bits
+    return logs
 
 
 def _batches(jobs: Sequence[tuple[int, Window]]) -> Iterator[list[tuple[int, Window]]]:

@@ -15,8 +15,10 @@ from arriero.cost.device import DeviceProfile, Rate
 from arriero.cost.roofline import seconds
 from arriero.cost.trace import Trace, trace
 from arriero.evaluation.bits_per_byte import default_stride
-from arriero.models.config import DecoderConfig
+from arriero.models.config import ModelConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
+from arriero.models.families import get_family
 from arriero.models.layers.quantized import WeightScheme, use_quantized_layers
 from arriero.models.scoring import TOKENS_PER_BATCH, batch_logprobs
 
@@ -58,11 +60,19 @@ def weight_scheme(format: str, config: DecoderConfig) -> WeightScheme | None:
     return WeightScheme(bits, 32 if bits == 4 and fits else None)
 
 
+def config_of(values: dict[str, Any]) -> ModelConfig:
+    """The configuration that a model's spec holds, of whatever family."""
+    return get_family(values.get("family", "llama")).config.parse(values, "the model's spec")
+
+
 def forward_pass(
-    config: DecoderConfig, format: str, rows: int, length: int, device: DeviceProfile | None
+    config: ModelConfig, format: str, rows: int, length: int, device: DeviceProfile | None
 ) -> Pass:
-    """The pass of a model of any depth, from traces at one and two blocks: blocks are equal, so all is linear in
-    them. Without a device, seconds are 0."""
+    """The pass of a model; a decoder of any depth from traces at one and two blocks: blocks are equal, so all is
+    linear in them. Without a device, seconds are 0."""
+    if not isinstance(config, DecoderConfig):
+        found = _traced(config, format, rows, length)
+        return Pass(seconds(found, device) if device else 0.0, found.flops, found.peak_bytes)
     one, two = (_traced(config.model_copy(update={"n_layers": n}), format, rows, length) for n in (1, 2))
     more = config.n_layers - 1
     times = [seconds(found, device) if device else 0.0 for found in (one, two)]
@@ -73,7 +83,7 @@ def forward_pass(
     )
 
 
-def row_flops(config: DecoderConfig, format: str) -> Callable[[int], float]:
+def row_flops(config: ModelConfig, format: str) -> Callable[[int], float]:
     """FLOPs of a row of T tokens: ``a T + b T²`` exactly, with the two factors from two traces."""
     near, far = 8, 16
     x, y = (forward_pass(config, format, 1, n + 1, None).flops / n for n in (near, far))
@@ -83,10 +93,10 @@ def row_flops(config: DecoderConfig, format: str) -> Callable[[int], float]:
 
 
 @lru_cache(maxsize=64)
-def _traced(config: DecoderConfig, format: str, rows: int, length: int) -> Trace:
+def _traced(config: ModelConfig, format: str, rows: int, length: int) -> Trace:
     def make() -> list[Any]:
-        model = Decoder(config)
-        scheme = weight_scheme(format, config)
+        model = get_family(config.family).build(config)
+        scheme = weight_scheme(format, config) if isinstance(config, DecoderConfig) else None
         if scheme is not None:
             use_quantized_layers(model, scheme)
         return [model, torch.zeros(rows, length, dtype=torch.int64)]

@@ -22,13 +22,13 @@ from arriero.evaluation.references import (
     reference_orders,
 )
 from arriero.evaluation.settings import EvaluateSettings
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import ModelSpec, Plan, ScoresSpec, Specs, TokenSplitSpec, TokensSpec
 from arriero.training.planned_rows import planned_row
 
 _MODEL_ERROR = 0.15
 """Half-width of the band that the priced trace itself deserves, over the probe's spread."""
-_MEMORY_OVERHEAD, _MEMORY_ERROR = 1.15, 0.25
+MEMORY_OVERHEAD, MEMORY_ERROR = 1.15, 0.25
 _ENGINE_BATCH = 8
 """Prompts that the engine answers at a time."""
 
@@ -68,15 +68,15 @@ def plan_evaluation(settings: EvaluateSettings, specs: Specs, device: DeviceProf
             found = forward_pass(config, model.format, load.rows, load.length, device)
             traced, flops = traced + load.passes * found.seconds, flops + load.passes * found.flops
             peak = max(peak, found.peak_bytes)
-    seconds = [_timed(traced, device), *_reference_seconds(settings, tokens, heldout, device)]
+    seconds = [timed(traced, device), *_reference_seconds(settings, tokens, heldout, device)]
     highest = max(reference_orders(settings).values(), default=1)
     counting = BYTES_PER_TOKEN * (highest - 1) * (_fitted_tokens(settings, tokens) if highest > 1 else 0)
-    memory = device.process_bytes + _MEMORY_OVERHEAD * max(peak, counting)
+    memory = device.process_bytes + MEMORY_OVERHEAD * max(peak, counting)
     estimate = Estimate(
         seconds=total(seconds, "s").model_copy(update={"source": "; ".join(part.source for part in seconds)}),
         peak_memory=Quantity.band(
             memory,
-            _MEMORY_ERROR,
+            MEMORY_ERROR,
             "B",
             "modelled",
             "process, and the largest model's pass or the n-gram's tables",
@@ -136,7 +136,8 @@ def _loads(settings: EvaluateSettings, heldout: Heldout, config: DecoderConfig) 
     return loads
 
 
-def _timed(traced: float, device: DeviceProfile) -> Quantity:
+def timed(traced: float, device: DeviceProfile) -> Quantity:
+    """Seconds of passes whose priced traces come to ``traced``, by the probe's ratio of real to priced."""
     ratio = forward_ratio(device)
     if ratio is None:
         return Quantity.band(traced, 1.0, "s", "modelled", "traced passes; no real pass was measured here")

@@ -74,13 +74,13 @@ class Engine:
         Raises:
             ArrieroError: the folder holds no model, or one that cannot be read.
         """
-        from arriero.models.checkpoint import load_model
+        from arriero.models.checkpoint import load_decoder
         from arriero.tokenization.tokenizer import Tokenizer
 
         if not folder.is_dir():
             raise ArrieroError(f"{folder} is not a folder: give the folder of a model (it holds config.json)")
         tokenizer = Tokenizer.load(folder)
-        return cls(load_model(folder), tokenizer, max_batch=max_batch, max_tokens_total=max_tokens_total)
+        return cls(load_decoder(folder), tokenizer, max_batch=max_batch, max_tokens_total=max_tokens_total)
 
     # ------------------------------------------------------------ requests in and out
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from arriero.models.layers.masks import AttentionRule
+
 BLOCK = 64
 """Row lengths are multiples of this many tokens."""
 
@@ -140,13 +142,15 @@ class PrefillView:
     def __init__(self, pool: KeyValuePool, lease: Lease, count: int) -> None:
         self._pool, self._lease, self._start, self._stop = pool, lease, lease.length, lease.length + count
         self._mask: Tensor | None = None
+        self._ruled: Tensor | None = None
         if self._start:
             self._mask = torch.ones(count, self._stop, dtype=torch.bool, device=pool.shape.device).tril(
                 self._start
             )
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
         """Store ``k, v [1,Hkv,T,Dh]`` and attend with ``q [1,H,T,Dh]``; gives ``[1,H,T,Dh]``."""
+        mask = self._mask if rule is None else self._rule_mask(rule, q.dtype)
         keys, values = self._pool.layer(layer)
         row = self._lease.row
         keys[row, :, self._start : self._stop] = k[0]
@@ -155,10 +159,19 @@ class PrefillView:
             q,
             keys[row : row + 1, :, : self._stop],
             values[row : row + 1, :, : self._stop],
-            attn_mask=self._mask,
-            is_causal=self._mask is None,
+            attn_mask=mask,
+            is_causal=mask is None,
             enable_gqa=q.shape[1] != k.shape[1],
         )
+
+    def _rule_mask(self, rule: AttentionRule, dtype: torch.dtype) -> Tensor:
+        """Additive mask [1 or H, T, stored]; made once, since every layer of a model has the same rule."""
+        if self._ruled is None:
+            device = self._pool.shape.device
+            places = torch.arange(self._stop, device=device)
+            distance = places[self._start :, None] - places[None, :]
+            self._ruled = rule.apply(distance >= 0, distance, dtype)
+        return self._ruled
 
 
 class DecodeView:
@@ -175,12 +188,13 @@ class DecodeView:
         in_order = rows == list(range(rows[0], rows[0] + len(rows)))
         self._slice = slice(rows[0], rows[0] + len(rows)) if in_order else None
         self._mask: Tensor | None = None
+        self._ruled: Tensor | None = None
         if min(lengths) != max(lengths):
             beyond = torch.arange(self._longest, device=device) > self._places[:, None]
             mask = torch.zeros(beyond.shape, dtype=pool.shape.dtype, device=device)
             self._mask = mask.masked_fill_(beyond, float("-inf"))[:, None, None, :]
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
         """Store ``k, v [B,Hkv,1,Dh]`` and attend with ``q [B,H,1,Dh]``; gives ``[B,H,1,Dh]``.
 
         The query heads that share a key-value head are folded into the query axis: the same product, without
@@ -191,10 +205,20 @@ class DecodeView:
         values[self._rows, :, self._places] = v[:, :, 0]
         picked = self._slice if self._slice is not None else self._rows
         batch, heads, _, width = q.shape
+        group = heads // k.shape[1]
         out = F.scaled_dot_product_attention(
-            q.reshape(batch, k.shape[1], heads // k.shape[1], width),
+            q.reshape(batch, k.shape[1], group, width),
             keys[picked, :, : self._longest],
             values[picked, :, : self._longest],
-            attn_mask=self._mask,
+            attn_mask=self._mask if rule is None else self._rule_mask(rule, q.dtype, group),
         )
         return out.reshape(batch, heads, 1, width)
+
+    def _rule_mask(self, rule: AttentionRule, dtype: torch.dtype, group: int) -> Tensor:
+        """Additive mask [B, 1 or Hkv, 1 or group, stored]; made once for all layers of a step."""
+        if self._ruled is None:
+            places = torch.arange(self._longest, device=self._places.device)
+            distance = (self._places[:, None] - places)[:, None, :]
+            mask = rule.apply(distance >= 0, distance, dtype)
+            self._ruled = mask if mask.shape[1] == 1 else mask.squeeze(2).unflatten(1, (-1, group))
+        return self._ruled

@@ -1,4 +1,4 @@
-"""The decoder family: Llama 3 (RMSNorm, rotary positions, SwiGLU, grouped-query attention; arXiv 2407.21783)."""
+"""Decoder-only language models: GPT, Llama and their kin, by the switches of ``DecoderConfig``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arriero.models.config import DecoderConfig
-from arriero.models.layers.attention import Attention, segment_mask, segment_positions
+from arriero.errors import ArrieroError
+from arriero.models.decoder_config import DecoderConfig
+from arriero.models.initialise import initialise
+from arriero.models.layers.attention import Attention
+from arriero.models.layers.block import Block
 from arriero.models.layers.embedding import Embedding
 from arriero.models.layers.feedforward import FeedForward
 from arriero.models.layers.linear import Linear
-from arriero.models.layers.norm import RMSNorm
+from arriero.models.layers.masks import AttentionRule, causal_mask, segment_mask, segment_positions
+from arriero.models.layers.norm import LayerNorm, make_norm
+from arriero.models.layers.positions import sinusoidal
 from arriero.models.layers.precision import product_dtype
 from arriero.models.layers.rotary import Rotary
 from arriero.models.protocol import AttentionCache
@@ -23,55 +29,57 @@ from arriero.models.scoring import token_logprobs
 if TYPE_CHECKING:
     import numpy as np
 
-_RESIDUAL_PROJECTIONS = ("o_proj.weight", "down_proj.weight")
 
-
-class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm and added to the residual stream."""
-
-    def __init__(self, config: DecoderConfig, layer: int) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.attention = Attention(config, layer)
-        self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff)
-
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: AttentionCache | None
-    ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), angles, mask, cache)
-        result: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return result
+def decoder_block(config: DecoderConfig, layer: int) -> Block:
+    """Block ``layer`` of a decoder."""
+    attention = Attention(
+        config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, layer=layer,
+        qkv_bias=config.qkv_bias, out_bias=config.out_bias,
+        window=config.sliding_window, alibi=config.positions == "alibi",
+    )  # fmt: skip
+    feed_forward = FeedForward(
+        config.d_model, config.d_ff, config.activation, config.gated, config.feed_forward_bias
+    )
+    return Block(
+        config.d_model, attention, feed_forward,
+        norm=config.norm, eps=config.norm_eps, norm_bias=config.norm_bias,
+        arrangement=config.arrangement, parallel_norms=config.parallel_norms, dropout=config.dropout,
+    )  # fmt: skip
 
 
 class Decoder(nn.Module):
     """A causal language model. Its weights are whatever memory holds until they are drawn or loaded."""
 
+    sinusoids: Tensor | None
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = Embedding(config.vocab_size, config.d_model)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
-        self.rotary = Rotary(config.head_dim, config.context_length, config.rope_theta)
+        d = config.d_model
+        self.embedding = Embedding(config.vocab_size, d)
+        learned = config.positions == "learned"
+        self.positions = Embedding(config.context_length + config.position_offset, d) if learned else None
+        self.embedding_norm = LayerNorm(d, config.norm_eps) if config.embedding_norm else None
+        self.blocks = nn.ModuleList(decoder_block(config, layer) for layer in range(config.n_layers))
+        self.norm = make_norm(config.norm, d, config.norm_eps, config.norm_bias) if config.final_norm else None
+        self.head = None if config.tie_embeddings else Linear(d, config.vocab_size)
+        self.head_bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head_bias else None
+        rotary = config.positions == "rotary"
+        self.rotary = (
+            Rotary(config.rotary_width, config.context_length, config.rope_theta, config.rope_scaling)
+            if rotary
+            else None
+        )
+        sinusoids = sinusoidal(config.context_length, d) if config.positions == "sinusoidal" else None
+        self.register_buffer("sinusoids", sinusoids, persistent=False)
 
-    @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """Draw fresh weights: normal with ``init_std``, norms 1; the same bits for the same seed.
+        """Draw fresh weights: normal with ``init_std``, norms 1, biases 0; the same bits for the same seed.
 
         The projections onto the residual stream are scaled by 1/sqrt(2 n_layers), so that its variance does not
         grow with depth (GPT-2).
         """
-        generator = torch.Generator().manual_seed(seed)
-        residual_std = self.config.init_std / math.sqrt(2 * self.config.n_layers)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 1:
-                parameter.fill_(1.0)
-                continue
-            std = residual_std if name.endswith(_RESIDUAL_PROJECTIONS) else self.config.init_std
-            # drawn on the CPU in float32, so that device and dtype don't change the draw
-            parameter.copy_(torch.empty(parameter.shape, device="cpu").normal_(0.0, std, generator=generator))
+        initialise(self, seed, self.config.init_std, self.config.init_std / math.sqrt(2 * self.config.n_layers))
 
     def hidden(
         self,
@@ -87,27 +95,54 @@ class Decoder(nn.Module):
             ids: int64 [B, T].
             positions: int64 [B, T]; by default 0, 1, 2 ... and from 0 again at each new segment.
             segments: int64 [B, T], number of the document that each token belongs to; attention never crosses
-                from one to another. Negative numbers are padding, whose results mean nothing (but are no NaN).
+                from one to another. Negative numbers are padding, whose results mean nothing (but are no NaN): an
+                ``attention_mask`` of Hugging Face's kind is ``attention_mask - 1``.
             cache: keeps keys and values and attends; then ``segments`` must be None.
 
         Returns:
             [B, T, d_model].
+
+        Raises:
+            ArrieroError: more tokens than the context holds.
         """
-        mask = None
-        x = self.embedding(ids)
-        if segments is not None:
-            mask = segment_mask(segments, product_dtype(x))
-            positions = segment_positions(segments) if positions is None else positions
-        angles = self.rotary(ids.shape[1], positions)
+        length = ids.shape[1]
+        if length > self.config.context_length:
+            raise ArrieroError(
+                f"{length} tokens are more than the model's context of {self.config.context_length}"
+            )
+        if segments is not None and positions is None:
+            positions = segment_positions(segments)
+        x = self._embed(ids, positions)
+        mask = None if cache is not None else self._mask(x, segments)
+        angles = self.rotary(length, positions) if self.rotary is not None else None
         for block in self.blocks:
             x = block(x, angles, mask, cache)
-        result: Tensor = self.norm(x)
+        result: Tensor = x if self.norm is None else self.norm(x)
         return result
+
+    def _embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
+        x: Tensor = self.embedding(ids)
+        if self.positions is not None or self.sinusoids is not None:
+            places = torch.arange(ids.shape[1], device=ids.device) if positions is None else positions
+            if self.positions is not None:
+                x = x + self.positions(places + self.config.position_offset)
+            if self.sinusoids is not None:
+                x = x + self.sinusoids[places].to(x.dtype)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
+
+    def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | None:
+        """One mask for all blocks; None: plain causality."""
+        rule: AttentionRule | None = self.blocks[0].attention.rule  # type: ignore[union-attr, assignment]
+        if segments is not None:
+            return segment_mask(segments, product_dtype(x), rule)
+        return None if rule is None else causal_mask(x.shape[1], rule, product_dtype(x), x.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden [..., d_model] -> [..., vocab_size]."""
-        result: Tensor = self.embedding.as_head(hidden) if self.head is None else self.head(hidden)
-        return result
+        table = self.embedding if self.head is None else self.head
+        return F.linear(hidden, table.weight, self.head_bias)
 
     def forward(
         self,
@@ -121,7 +156,7 @@ class Decoder(nn.Module):
         return self.logits(self.hidden(ids, positions=positions, segments=segments, cache=cache))
 
     def parameter_counts(self) -> dict[str, int]:
-        """Parameters by part; a tied head counts once, under embedding."""
+        """Parameters by part, quantised or not; a tied head counts once, under embedding."""
         return self.config.parameter_counts()
 
     def token_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:

@@ -1,107 +1,70 @@
-"""Interpolated modified Kneser-Ney n-gram model over token ids: the baseline that a small corpus deserves.
+"""N-gram language model over token ids: interpolated modified Kneser-Ney and its relatives, orders 1 to 7.
 
 Chen and Goodman (1998), "An Empirical Study of Smoothing Techniques for Language Modeling", section 3:
 three discounts per order for counts 1, 2 and 3 or more, all orders interpolated, the unigram interpolated
 with the uniform distribution, so that every token has a probability above 0 after every context.
+Counting, estimating, pruning and the ARPA format are in the files beside this one.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from arriero.errors import ArrieroError
-from arriero.models.ngram_counts import Counts, Ints, Stream, count_ngrams, find_rows
+from arriero.models.arpa import read_arpa_tables, write_arpa_tables
+from arriero.models.ngram_columns import Column, Workspace
+from arriero.models.ngram_counts import Counts, Documents, checked_ids, count_ngrams
+from arriero.models.ngram_estimate import estimate, pruning_of
+from arriero.models.ngram_prune import prune_by_entropy
+from arriero.models.ngram_smoothing import DEFAULT, Floats, get_smoothing
+from arriero.models.ngram_tables import (
+    Ints,
+    Level,
+    Tables,
+    columns_of,
+    config_values,
+    find_rows,
+    read_folder,
+    write_folder,
+)
 
 MAX_ORDER = 7
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-"""Used for an order whose counts of counts give no discounts, as KenLM does with --discount_fallback."""
-_CONFIG, _TABLES = "ngram.json", "ngram.safetensors"
-_FORMAT = "arriero.ngram/1"
-
-Floats = NDArray[np.float64]
-
-
-def discounts(counts: NDArray[np.integer]) -> tuple[float, float, float]:
-    """(D1, D2, D3+) of one order from its counts (zeros are ignored), Chen and Goodman's equation 26.
-
-    ``Y = n1 / (n1 + 2 n2)``, ``Dk = k - (k + 1) Y n_{k+1} / n_k`` with ``n_k`` the number of n-grams that
-    have count k. Where a Dk cannot be had or leaves (0, k], the order gets :data:`FALLBACK_DISCOUNTS`.
-    """
-    n1, n2, n3, n4 = (int(np.count_nonzero(counts == k)) for k in (1, 2, 3, 4))
-    if not (n1 and n2 and n3):
-        return FALLBACK_DISCOUNTS
-    y = n1 / (n1 + 2 * n2)
-    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    if any(not 0 < d <= k for k, d in enumerate(found, start=1)):
-        return FALLBACK_DISCOUNTS
-    return found
-
-
-@dataclass(frozen=True)
-class _Order:
-    """One order, ready to be looked up: ``P_n(w|h) = mass[hw] + backoff[h] * P_{n-1}(w|h')``."""
-
-    keys: Ints
-    mass: Floats
-    backoff: Floats
-
-
-def _interpolate(counts: Ints, contexts: Ints, n_contexts: int) -> tuple[Floats, Floats]:
-    """Discounted probability of every n-gram [R] and the weight left to the order below per context [C].
-
-    ``contexts`` [R] is the row of every n-gram's context; a context without continuations leaves weight 1.
-    """
-    by_count = np.asarray((0.0, *discounts(counts)))
-    taken = by_count[np.minimum(counts, 3)]
-    totals = np.bincount(contexts, weights=counts, minlength=n_contexts)
-    left = np.bincount(contexts, weights=taken, minlength=n_contexts)
-    seen = totals > 0
-    backoff = np.ones(n_contexts)
-    np.divide(left, totals, out=backoff, where=seen)
-    return (counts - taken) / totals[contexts], backoff
 
 
 class NGram:
     """A fitted model. Implements ``models.protocol.LanguageModel``."""
 
-    def __init__(self, counts: Counts) -> None:
-        """Work out probabilities and back-off weights from adjusted counts."""
-        self.order, self.vocab_size = counts.order, counts.vocab_size
-        self._counts = counts
-        v = self.vocab_size
-        if counts.unigrams.any():
-            # all unigrams share one (empty) context
-            mass, backoff = _interpolate(counts.unigrams, np.zeros(v, np.int64), 1)
-            self._unigram: Floats = mass + backoff[0] / v
-        else:
-            self._unigram = np.full(v, 1.0 / v)
-        self._orders: list[_Order] = []
-        size = v
-        for n in range(2, self.order + 1):
-            keys = counts.keys[n]
-            mass, backoff = _interpolate(counts.counts[n], keys // v, size)
-            self._orders.append(_Order(keys, mass, backoff))
-            size = keys.size
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.order, self.vocab_size = tables.order, tables.vocab_size
 
     @classmethod
     def fit(
-        cls, documents: Iterable[Sequence[int] | NDArray[np.integer]], order: int, vocab_size: int
+        cls,
+        documents: Documents,
+        order: int,
+        vocab_size: int,
+        smoothing: str = DEFAULT,
+        weight: float | None = None,
+        prune: Sequence[int] = (),
+        workspace: Workspace | None = None,
     ) -> NGram:
         """Fit on documents (arrays of token ids). An n-gram never reaches over two documents.
 
+        Args:
+            smoothing: a name of ``ngram_smoothing.SMOOTHING``, and its weight where it has one.
+            prune: n-grams that occur at most so often are left out, by order from 1 on (``0 0 1``), as KenLM does.
+            workspace: where counting is done; by default in memory.
+
         Raises:
-            ArrieroError: the order is not 1 to 7, or an id lies outside the vocabulary.
+            ArrieroError: the order is not 1 to 7, an id lies outside the vocabulary, or a setting does not fit.
         """
-        if not 1 <= order <= MAX_ORDER:
-            raise ArrieroError(f"an n-gram model of order {order} cannot be fitted; 1 to {MAX_ORDER} can")
-        return cls(count_ngrams(Stream.of(documents, vocab_size), order, vocab_size))
+        fitted = fit_columns(documents, order, vocab_size, smoothing, weight, prune, workspace or Workspace())
+        return cls(fitted.tables())
 
     def token_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
         """Natural-log p(x_t | x_<t) of every token but the first of each sequence: ``len(ids) - 1`` float64 each.
@@ -109,65 +72,77 @@ class NGram:
         Raises:
             ArrieroError: an id lies outside the vocabulary.
         """
-        stream = Stream.of(sequences, self.vocab_size)
-        logs = np.log(self._probabilities(stream))
-        ends = iter(np.append(stream.starts[1:], stream.ids.size))
-        starts = iter(stream.starts)
-        empty = np.zeros(0)
-        return [logs[next(starts) + 1 : next(ends)] if len(ids) else empty for ids in sequences]
+        lengths = np.asarray([len(ids) for ids in sequences], np.int64)
+        ids = checked_ids(sequences, self.vocab_size)
+        ends = np.cumsum(lengths)
+        with np.errstate(divide="ignore"):  # without smoothing there are probabilities of 0
+            logs = np.log(self._probabilities(ids, (ends - lengths)[lengths > 0]))
+        return [logs[end - length + 1 : end] for end, length in zip(ends, lengths, strict=True)]
 
-    def _probabilities(self, stream: Stream) -> Floats:
-        """p(x_t | x_<t) at every position of the stream [N]; at a sequence's first token, its unigram."""
-        p = self._unigram[stream.ids]
-        rows = stream.ids
-        for level in self._orders:
-            context = np.empty_like(rows)
-            context[:1], context[1:] = -1, rows[:-1]
-            context[stream.starts] = -1
-            rows = find_rows(level.keys, stream.keys(rows, self.vocab_size))
+    def _probabilities(self, ids: Ints, starts: Ints) -> Floats:
+        """p(x_t | x_<t) at every position [N] of sequences in a row; at a sequence's first token, its unigram."""
+        unigrams = self.tables.levels[0]
+        p, rows, context_weights = unigrams.p[ids], ids, unigrams.backoff
+        for level in self.tables.levels[1:]:
+            contexts = np.concatenate([np.full(1, -1, np.int64), rows[:-1]])[: ids.size]
+            contexts[starts] = -1
             # a context that was never seen leaves the lower order as it is
-            p = np.where(context >= 0, p * level.backoff[context] if level.backoff.size else p, p)
-            if level.keys.size:
-                p += np.where(rows >= 0, level.mass[rows], 0.0)
+            p = np.where(contexts >= 0, p * context_weights[contexts], p) if context_weights.size else p
+            keys = np.where(contexts >= 0, contexts * self.vocab_size + ids, -1)
+            rows = find_rows(level.keys, keys)
+            p = np.where(rows >= 0, level.p[rows], p) if level.p.size else p
+            context_weights = level.backoff
         return p
 
     def distribution(self, context: Sequence[int]) -> Floats:
-        """p(w | context) of every token of the vocabulary [V]; only the last ``order - 1`` ids count."""
-        p = self._unigram.copy()
-        for n, level in enumerate(self._orders, start=2):
-            if len(context) < n - 1:
-                break
-            row = self._row_of(list(context)[len(context) - (n - 1) :])
+        """p(w | context) of every token of the vocabulary [V]; only the last ``order - 1`` ids count.
+
+        Raises:
+            ArrieroError: an id lies outside the vocabulary.
+        """
+        ids = checked_ids([context], self.vocab_size)
+        p = self.tables.levels[0].p.copy()
+        for n in range(2, min(self.order, ids.size + 1) + 1):
+            row = int(self.tables.rows_of(ids[None, ids.size - (n - 1) :])[0])
             if row < 0:
-                break  # longer contexts contain this one, so they were never seen either
-            first, last = np.searchsorted(level.keys, (row * self.vocab_size, (row + 1) * self.vocab_size))
-            p *= level.backoff[row]
-            p[level.keys[first:last] - row * self.vocab_size] += level.mass[first:last]
+                continue
+            level, v = self.tables.levels[n - 1], self.vocab_size
+            first, last = np.searchsorted(level.keys, (row * v, (row + 1) * v))
+            p *= self.tables.levels[n - 2].backoff[row]
+            p[level.keys[first:last] - row * v] = level.p[first:last]
         return p
 
-    def _row_of(self, gram: list[int]) -> int:
-        """Row of an n-gram in the table of its order, -1 when it was never seen."""
-        row = gram[0]
-        for token, level in zip(gram[1:], self._orders, strict=False):
-            row = int(find_rows(level.keys, np.asarray([row * self.vocab_size + token]))[0])
-            if row < 0:
+    def sample(self, context: Sequence[int], n: int, seed: int, stop: int | None = None) -> list[int]:
+        """Draw at most ``n`` tokens that go on from the context; ``stop`` ends the text and is its last token.
+
+        Raises:
+            ArrieroError: an id lies outside the vocabulary.
+        """
+        draw = np.random.default_rng(seed)
+        ids = list(context)
+        while len(ids) < len(context) + n:
+            total = np.cumsum(self.distribution(ids[max(0, len(ids) - self.order + 1) :]))
+            ids.append(int(np.searchsorted(total, draw.random() * total[-1], "right")))
+            if ids[-1] == stop:
                 break
-        return row
+        return ids[len(context) :]
 
     def parameter_counts(self) -> dict[str, int]:
         """Stored n-grams by order."""
-        seen = {"1-gram": int(np.count_nonzero(self._counts.unigrams))}
-        return seen | {f"{n}-gram": int(level.keys.size) for n, level in enumerate(self._orders, start=2)}
+        return self.tables.parameter_counts()
+
+    def pruned(self, threshold: float, bos_id: int | None = None, eos_id: int | None = None) -> NGram:
+        """The model without the n-grams whose removal raises its perplexity by a share below ``threshold`` each.
+
+        See ``ngram_prune.prune_by_entropy``.
+        """
+        return NGram(prune_by_entropy(self.tables, threshold, bos_id, eos_id))
 
     def save(self, folder: Path) -> None:
-        """Write ``ngram.json`` and ``ngram.safetensors`` (keys and counts; probabilities follow from them)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"counts.1": self._counts.unigrams}
-        for n in range(2, self.order + 1):
-            tensors[f"keys.{n}"], tensors[f"counts.{n}"] = self._counts.keys[n], self._counts.counts[n]
-        save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / _TABLES)
-        head = {"format": _FORMAT, "order": self.order, "vocab_size": self.vocab_size}
-        (folder / _CONFIG).write_text(json.dumps(head, indent=2) + "\n")
+        """Write ``ngram.json`` and ``ngram.safetensors``."""
+        tables = self.tables
+        config = config_values(tables.order, tables.vocab_size, tables.seen, tables.about)
+        write_folder(folder, config, columns_of(tables))
 
     @classmethod
     def load(cls, folder: Path) -> NGram:
@@ -176,16 +151,86 @@ class NGram:
         Raises:
             ArrieroError: the folder holds no n-gram model, or a damaged one.
         """
-        try:
-            head = json.loads((folder / _CONFIG).read_text())
-            tensors = load_file(folder / _TABLES)
-            if head["format"] != _FORMAT:
-                raise ValueError(f"format {head['format']!r} is not {_FORMAT!r}")
-            above = range(2, int(head["order"]) + 1)
-            keys = {n: tensors[f"keys.{n}"] for n in above}
-            counts = {n: tensors[f"counts.{n}"] for n in above}
-            return cls(Counts(int(head["order"]), int(head["vocab_size"]), tensors["counts.1"], keys, counts))
-        except FileNotFoundError as error:
-            raise ArrieroError(f"{folder} holds no n-gram model: {error.filename} is missing") from None
-        except Exception as error:  # safetensors raises its own class, JSON and numpy theirs
-            raise ArrieroError(f"the n-gram model in {folder} cannot be read: {error}") from None
+        return cls(read_folder(folder))
+
+    def write_arpa(
+        self, path: Path, vocabulary: Sequence[str], bos_id: int | None = None, eos_id: int | None = None
+    ) -> None:
+        """Write the model in ARPA format; see ``arpa.write_arpa_tables``."""
+        write_arpa_tables(self.tables, path, vocabulary, bos_id, eos_id)
+
+
+def read_arpa(
+    path: Path,
+    vocabulary: Sequence[str] | None = None,
+    bos_id: int | None = None,
+    eos_id: int | None = None,
+) -> tuple[NGram, list[str]]:
+    """A model in ARPA format and its words by token id; see ``arpa.read_arpa_tables``."""
+    tables, words = read_arpa_tables(path, vocabulary, bos_id, eos_id)
+    return NGram(tables), words
+
+
+# ---------------------------------------------------------------- fitting
+
+
+class Fitted:
+    """A model whose arrays may still lie on the disk."""
+
+    def __init__(self, counts: Counts, columns: dict[str, Column], about: dict[str, Any]) -> None:
+        self._columns = columns
+        self._order, self._vocab_size = counts.order, counts.vocab_size
+        self._seen = int(np.count_nonzero(counts.plain_unigrams))
+        self._about = about
+
+    def tables(self) -> Tables:
+        """The model in memory."""
+        nothing = Column.of(np.ones(0))
+        levels = [
+            Level(
+                self._columns[f"keys.{n}"].read() if n > 1 else np.arange(self._vocab_size),
+                self._columns[f"p.{n}"].read(),
+                self._columns.get(f"backoff.{n}", nothing).read(),
+            )
+            for n in range(1, self._order + 1)
+        ]
+        return Tables(self._vocab_size, self._seen, levels, self._about)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Stored n-grams by order."""
+        above = {f"{n}-gram": len(self._columns[f"keys.{n}"]) for n in range(2, self._order + 1)}
+        return {"1-gram": self._seen} | above
+
+    def save(self, folder: Path) -> None:
+        """What :meth:`NGram.save` writes, copied piece by piece."""
+        config = config_values(self._order, self._vocab_size, self._seen, self._about)
+        names = columns_in_file_order(self._order)
+        write_folder(folder, config, {name: self._columns[name] for name in names})
+
+
+def columns_in_file_order(order: int) -> list[str]:
+    """Names of the arrays of a model."""
+    found = []
+    for n in range(1, order + 1):
+        found += [f"p.{n}", *([f"keys.{n}"] if n > 1 else []), *([f"backoff.{n}"] if n < order else [])]
+    return found
+
+
+def fit_columns(
+    documents: Documents,
+    order: int,
+    vocab_size: int,
+    smoothing: str,
+    weight: float | None,
+    prune: Sequence[int],
+    workspace: Workspace,
+) -> Fitted:
+    """:meth:`NGram.fit` without reading the model into memory: it stays in the workspace."""
+    if not 1 <= order <= MAX_ORDER:
+        raise ArrieroError(f"an n-gram model of order {order} cannot be fitted; 1 to {MAX_ORDER} can")
+    method, own_weight = get_smoothing(smoothing, weight)
+    cuts = pruning_of(prune, order)
+    counts = count_ngrams(documents, order, vocab_size, workspace)
+    columns, about = estimate(counts, method, own_weight, cuts, workspace)
+    about = {"smoothing": smoothing, "weight": own_weight, "prune": cuts, "tokens": counts.tokens, **about}
+    return Fitted(counts, columns, about)

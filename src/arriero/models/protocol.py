@@ -9,14 +9,16 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from arriero.models.layers.masks import AttentionRule
+
 
 class AttentionCache(Protocol):
     """Keys and values of the tokens before, and the attention over them."""
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
         """Store k, v [B, Hkv, T, Dh] of this layer's new tokens and attend with q [B, H, T, Dh] -> [B, H, T, Dh].
 
-        Rotary embedding has been applied to q and k.
+        Rotary embedding has been applied to q and k. ``rule`` is what else than causality decides who sees whom.
         """
 
 

@@ -1,4 +1,4 @@
-"""safetensors files: written tensor by tensor with a size known beforehand, read with every fault told in one line.
+"""Writing safetensors, tensor by tensor, in one file or in shards, with sizes known beforehand.
 
 Format: 8 bytes little-endian length of the header, the header in JSON (name -> dtype, shape, byte range),
 then the tensors' bytes one after the other (https://huggingface.co/docs/safetensors).
@@ -7,22 +7,22 @@ then the tensors' bytes one after the other (https://huggingface.co/docs/safeten
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from arriero.artifacts.commit import write_json_atomic
 
 from arriero.errors import ArrieroError, did_you_mean
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-_DTYPE_NAMES = {
+DTYPE_NAMES = {
     torch.float32: "F32",
     torch.bfloat16: "BF16",
     torch.float16: "F16",
@@ -68,7 +68,7 @@ def _header(entries: Iterable[TensorEntry]) -> bytes:
     for entry in entries:
         end = offset + entry.bytes
         header[entry.name] = {
-            "dtype": _DTYPE_NAMES[entry.dtype],
+            "dtype": DTYPE_NAMES[entry.dtype],
             "shape": list(entry.shape),
             "data_offsets": [offset, end],
         }
@@ -99,83 +99,28 @@ def write_tensors(path: Path, entries: Iterable[TensorEntry]) -> None:
             file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
-class TensorReader:
-    """The tensors of a model folder, from one file or from shards, by name. A context manager."""
+def shards(entries: Iterable[TensorEntry], most_bytes: int) -> dict[str, list[TensorEntry]]:
+    """File name -> its tensors: one file, or shards of at most ``most_bytes`` (or one larger tensor) each."""
+    groups: list[list[TensorEntry]] = [[]]
+    filled = 0
+    for entry in entries:
+        if groups[-1] and filled + entry.bytes > most_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(entry)
+        filled += entry.bytes
+    if len(groups) == 1:
+        return {SINGLE: groups[0]}
+    return {f"model-{n:05d}-of-{len(groups):05d}.safetensors": group for n, group in enumerate(groups, start=1)}
 
-    def __init__(self, files: Mapping[str, Path], folder: Path) -> None:
-        self.folder = folder
-        self._file_of = dict(files)
-        self._open: dict[Path, Any] = {}
 
-    @classmethod
-    def of_folder(cls, folder: Path) -> TensorReader:
-        """Open ``model.safetensors``, or the shards that ``model.safetensors.index.json`` names.
-
-        Raises:
-            ArrieroError: no weights, an unreadable index, or a shard that is missing or cut short.
-        """
-        if (folder / SINGLE).is_file():
-            return cls.of_file(folder / SINGLE)
-        if not (folder / INDEX).is_file():
-            raise ArrieroError(f"{folder} has no weights: neither {SINGLE} nor {INDEX}")
-        try:
-            weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
-            files = {str(name): folder / str(file) for name, file in weight_map.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ArrieroError(f"{folder / INDEX} is no index of safetensors shards") from None
-        for file in sorted(set(files.values())):
-            if file.parent != folder:
-                raise ArrieroError(f"{folder / INDEX} names the shard {file}, which is outside the folder")
-        return cls(files, folder)
-
-    @classmethod
-    def of_file(cls, path: Path) -> TensorReader:
-        """Open one safetensors file."""
-        reader = cls({}, path.parent)
-        reader._file_of = dict.fromkeys(reader._handle(path).keys(), path)
-        return reader
-
-    def names(self) -> set[str]:
-        return set(self._file_of)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor, from the header alone."""
-        return tuple(self._part(name).get_shape())
-
-    def read(self, name: str) -> Tensor:
-        """The tensor, on the CPU, in the dtype it is stored in."""
-        path = self._file_of[name]
-        try:
-            tensor: Tensor = self._handle(path).get_tensor(name)
-        except SafetensorError as error:
-            raise ArrieroError(f"{path}: tensor {name} cannot be read: {error}") from None
-        return tensor
-
-    def _part(self, name: str) -> Any:
-        path = self._file_of[name]
-        try:
-            return self._handle(path).get_slice(name)
-        except SafetensorError:
-            raise ArrieroError(
-                f"{path} does not hold the tensor {name} that the index says it does"
-            ) from None
-
-    def _handle(self, path: Path) -> Any:
-        if path not in self._open:
-            try:
-                self._open[path] = safe_open(path, framework="pt").__enter__()
-            except FileNotFoundError:
-                raise ArrieroError(f"{path} is missing") from None
-            except (SafetensorError, OSError) as error:
-                raise ArrieroError(f"{path} is damaged or no safetensors file: {error}") from None
-        return self._open[path]
-
-    def __enter__(self) -> TensorReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._open.values():
-            handle.__exit__(kind, error, trace)
-        self._open.clear()
+def write_shards(folder: Path, entries: Iterable[TensorEntry], most_bytes: int) -> None:
+    """Write a folder's weights as Hugging Face does: the files of :func:`shards`, and an index if there are several."""
+    files = shards(entries, most_bytes)
+    for name, group in files.items():
+        write_tensors(folder / name, group)
+    if len(files) > 1:
+        total = sum(entry.bytes for group in files.values() for entry in group)
+        weight_map = {entry.name: name for name, group in files.items() for entry in group}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        write_json_atomic(folder / INDEX, index)

@@ -19,7 +19,7 @@ from arriero.errors import ArrieroError, DamagedArtifactError
 from arriero.recipe.context import METRICS, read_metrics
 from arriero.recipe.describe import describe_spec
 from arriero.recipe.plan import spec_of
-from arriero.recipe.report.data import ReportData, ScoreSheet, StageLine
+from arriero.recipe.report.data import ComparisonSheet, ReportData, ScoreSheet, StageLine
 from arriero.recipe.runfolder import RunFolder
 from arriero.recipe.units import format_bytes, format_count, format_flops
 
@@ -44,6 +44,10 @@ def collect(folder: RunFolder) -> ReportData:
         started=plans[-1]["at"], ended=runs[-1]["at"] if runs else None,
         stages=[_line(stage, artifacts[stage["name"]], runs) for stage in plan["stages"]],
         evaluations=[_sheet(artifact) for artifact in found if artifact.manifest.makes == "scores"],
+        comparisons=[
+            ComparisonSheet(stage=artifact.name, comparison=_json(artifact.file("comparison.json")))
+            for artifact in found if artifact.manifest.makes == "comparison"
+        ],
         sources=_sources(found), licenses=merge_licenses(*(a.manifest.licenses for a in found)),
         host=found[-1].manifest.host if found else {}, versions=found[-1].manifest.versions if found else {},
         device=_device(DeviceProfile.model_validate(plan["device"])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arriero.recipe.units import format_bytes, format_count
-from arriero.stage import CorpusSpec, ModelSpec, ScoresSpec, Spec, TokenizerSpec, TokensSpec
+from arriero.stage import ComparisonSpec, CorpusSpec, ModelSpec, ScoresSpec, Spec, TokenizerSpec, TokensSpec
 
 
 def describe_spec(spec: Spec) -> str:
@@ -23,4 +23,6 @@ def describe_spec(spec: Spec) -> str:
         )
     if isinstance(spec, ScoresSpec):
         return f"{len(spec.measures)} measures of {len(spec.models)} models"
+    if isinstance(spec, ComparisonSpec):
+        return f"{spec.families} families, {spec.runs} models"
     return spec.type

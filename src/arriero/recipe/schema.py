@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError, did_you_mean
+from arriero.recipe.seeds import SEEDS, made_names
 from arriero.recipe.source import Source, read_yaml
 from arriero.recipe.validation import Loc, validate
 from arriero.stage import Stage, StageSettings, get_stage, stage_modules
@@ -65,6 +66,8 @@ class Recipe:
     path: Path
     header: Header
     steps: list[Step]
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """names of the steps that each name written in the recipe stands for"""
 
     @property
     def name(self) -> str:
@@ -85,7 +88,7 @@ class Recipe:
 
     def until(self, name: str) -> list[Step]:
         """The steps that ``name`` needs, and itself, in running order."""
-        wanted = {self.step(name).name}
+        wanted = {self.step(made).name for made in self.groups.get(name, [name])}
         for step in reversed(self.steps):
             if step.name in wanted:
                 wanted.update(step.needs)
@@ -119,7 +122,7 @@ def _apply_set(stages: dict[str, Any], assignment: str) -> None:
 
 
 def _input_refs(
-    source: Source, name: str, role: str, value: Any, stages: dict[str, Any], many: bool
+    source: Source, name: str, role: str, value: Any, groups: dict[str, list[str]], many: bool
 ) -> list[InputRef]:
     loc: Loc = ("stages", name, "inputs", role)
     values = value if isinstance(value, list) else [value]
@@ -131,12 +134,18 @@ def _input_refs(
             raise source.error(
                 loc, f"stage '{name}': input '{role}' should name a stage or a folder, not {item!r}"
             )
-        if item in stages:
-            refs.append(InputRef(stage=item))
+        if item in groups:
+            made = groups[item]
+            if len(made) > 1 and not many:
+                listed = ", ".join(made)
+                raise source.error(
+                    loc, f"stage '{name}': input '{role}' takes one artifact, but '{item}' is {listed}"
+                )
+            refs += [InputRef(stage=one) for one in made]
         elif "/" in item:
             refs.append(InputRef(path=(source.path.parent / Path(item).expanduser())))
         else:
-            hint = did_you_mean(item, [s for s in stages if s != name])
+            hint = did_you_mean(item, [known for known in groups if known != name])
             raise source.error(
                 loc, f"stage '{name}': input '{role}' comes from '{item}', which is no stage{hint}"
             )
@@ -144,7 +153,7 @@ def _input_refs(
 
 
 def _read_inputs(
-    source: Source, name: str, stage: Stage[Any], raw: Any, stages: dict[str, Any]
+    source: Source, name: str, stage: Stage[Any], raw: Any, groups: dict[str, list[str]]
 ) -> dict[str, list[InputRef]]:
     loc: Loc = ("stages", name, "inputs")
     if raw is None:
@@ -160,7 +169,7 @@ def _read_inputs(
     found = {}
     for role, spec in stage.inputs.items():
         if role in raw:
-            found[role] = _input_refs(source, name, role, raw[role], stages, spec.many)
+            found[role] = _input_refs(source, name, role, raw[role], groups, spec.many)
         elif not spec.optional:
             raise source.error(
                 ("stages", name), f"stage '{name}' ({stage.kind}) lacks its input '{role}': {spec.help}"
@@ -168,7 +177,10 @@ def _read_inputs(
     return found
 
 
-def _read_step(source: Source, name: str, body: Any, header: Header) -> Step:
+def _read_steps(
+    source: Source, name: str, body: Any, header: Header, groups: dict[str, list[str]]
+) -> list[Step]:
+    """The step written under ``name``, or with ``seeds`` one step for each of them."""
     loc: Loc = ("stages", name)
     if body is None:
         body = {}
@@ -180,7 +192,7 @@ def _read_step(source: Source, name: str, body: Any, header: Header) -> Step:
         say = f"unknown kind of stage '{kind}'" if "kind" in body else f"stage '{name}' has no 'kind'"
         raise source.error(where, say + did_you_mean(str(kind), stage_modules()))
     stage = get_stage(kind)
-    raw = {key: value for key, value in body.items() if key not in ("kind", "inputs")}
+    raw = {key: value for key, value in body.items() if key not in ("kind", "inputs", SEEDS)}
 
     def fail(inner: Loc, message: str) -> ArrieroError:
         return source.error((*loc, *inner), f"stage '{name}': {message}")
@@ -188,7 +200,13 @@ def _read_step(source: Source, name: str, body: Any, header: Header) -> Step:
     settings = validate(stage.Settings, raw, base=source.path.parent, fail=fail)
     if settings.seed is None:
         settings = settings.model_copy(update={"seed": header.seed})
-    return Step(name, stage, settings, _read_inputs(source, name, stage, body.get("inputs"), header.stages))
+    inputs = _read_inputs(source, name, stage, body.get("inputs"), groups)
+    if SEEDS not in body:
+        return [Step(name, stage, settings, inputs)]
+    return [
+        Step(made, stage, settings.model_copy(update={"seed": seed}), inputs)
+        for made, seed in zip(groups[name], body[SEEDS], strict=True)
+    ]
 
 
 def _sorted(source: Source, steps: list[Step]) -> list[Step]:
@@ -217,7 +235,8 @@ def _cycle(steps: list[Step]) -> list[str]:
         path.append(following)
 
 
-def _check_types(source: Source, steps: list[Step]) -> None:
+def _check_types(source: Source, steps: list[Step], groups: dict[str, list[str]]) -> None:
+    written = {made: name for name in groups for made in groups[name] if name != made}
     makes = {step.name: step.stage.makes for step in steps}
     for step in steps:
         for role, refs in step.inputs.items():
@@ -225,7 +244,8 @@ def _check_types(source: Source, steps: list[Step]) -> None:
             for ref in refs:
                 if ref.stage and makes[ref.stage] != want:
                     message = f"stage '{step.name}': input '{role}' must be {want}, but '{ref.stage}' makes {makes[ref.stage]}"
-                    raise source.error(("stages", step.name, "inputs", role), message)
+                    place = ("stages", written.get(step.name, step.name), "inputs", role)
+                    raise source.error(place, message)
 
 
 def _check_cost(source: Source, cost: dict[str, Any]) -> None:
@@ -255,6 +275,11 @@ def read_recipe(path: Path, assignments: tuple[str, ...] = ()) -> Recipe:
     for name in header.stages:
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             raise source.error(("stages", name), f"a stage's name is letters, digits, - and _, not {name!r}")
-    steps = [_read_step(source, name, body, header) for name, body in header.stages.items()]
-    _check_types(source, steps)
-    return Recipe(path, header, _sorted(source, steps))
+    groups = made_names(source, header.stages)
+    steps = [
+        step
+        for name, body in header.stages.items()
+        for step in _read_steps(source, name, body, header, groups)
+    ]
+    _check_types(source, steps, groups)
+    return Recipe(path, header, _sorted(source, steps), groups)

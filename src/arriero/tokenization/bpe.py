@@ -15,19 +15,12 @@ from tokenizers.processors import Sequence as Processors
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
+from arriero.tokenization.config import default_config
+from arriero.tokenization.patterns import SPLIT_PATTERNS
 from arriero.tokenization.special import BOS, SPECIAL_TOKENS
-from arriero.tokenization.tokenizer import Tokenizer, default_config
+from arriero.tokenization.tokenizer import Tokenizer
 
 Pattern = Literal["llama3", "gpt2"]
-
-PATTERNS: dict[Pattern, str] = {
-    "llama3": (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-        r"|\s+(?!\S)|\s+"
-    ),
-    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-}
-"""Where text is cut before merging: Llama 3's pattern (digits in groups of at most three) and GPT-2's."""
 
 MIN_VOCAB = len(SPECIAL_TOKENS) + 256
 """Special tokens and all bytes: without a single merge."""
@@ -40,7 +33,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: Pattern, min_frequ
     Equal texts in equal order give an equal tokenizer.
     """
     core = Core(BPE())
-    split = Split(Regex(PATTERNS[pattern]), behavior="isolated")
+    (regex,) = SPLIT_PATTERNS[pattern]
+    split = Split(Regex(regex), behavior="isolated")
     core.pre_tokenizer = Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
     core.decoder = ByteLevelDecoder()
     trainer = BpeTrainer(

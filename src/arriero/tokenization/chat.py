@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from arriero.errors import ArrieroError
+from arriero.tokenization.marks import Layout, environment, marked, read_marks
 from arriero.tokenization.special import ROLES
+from arriero.tokenization.supervision import infer_answers
 
 Message = Mapping[str, Any]
-
-# Where the template puts contents, and what it calls the assistant's, is found by marks in the rendered text:
-# one character of the private use area and a digit. That character inside a content is escaped, so a content
-# cannot forge a mark.
-_MARK = "\uf8d0"
-_ESCAPED, _CONTENT, _CONTENT_END, _ANSWER, _ANSWER_END = (_MARK + digit for digit in "01234")
-_SPLIT = re.compile(f"({_MARK}[0-4])")
 
 
 class _Encoded(Protocol):
@@ -43,51 +35,6 @@ class Rendered:
     text: str
     ids: list[int]
     mask: list[bool]
-
-
-@dataclass
-class _Layout:
-    """The rendered text, where in it contents lie, and where answers."""
-
-    text: str = ""
-    contents: list[tuple[int, int]] = field(default_factory=list)
-    answers: list[tuple[int, int]] = field(default_factory=list)
-
-
-class _Generation(Extension):
-    """``{% generation %}...{% endgeneration %}``: what the assistant says, as in transformers."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_answer"), [], [], body).set_lineno(line)
-
-    def _answer(self, caller: Callable[[], str]) -> str:
-        return f"{_ANSWER}{caller()}{_ANSWER_END}"
-
-
-def _raise(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _trim(value: str, characters: str | None = None) -> str:
-    """Jinja's filter ``trim``, which here trims inside the marks of a content."""
-    value = str(value)
-    if value.startswith(_CONTENT) and value.endswith(_CONTENT_END):
-        return _CONTENT + value[len(_CONTENT) : -len(_CONTENT_END)].strip(characters) + _CONTENT_END
-    return value.strip(characters)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """The sandbox that transformers renders chat templates in, with marks."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
-    )
-    environment.filters["trim"] = _trim
-    environment.globals["raise_exception"] = _raise
-    return environment
 
 
 class ChatTemplate:
@@ -115,22 +62,24 @@ class ChatTemplate:
         )
         self._encode_pieces = encode_pieces
         try:
-            self._template = _environment().from_string(template)
+            sandbox = environment()
+            self._template = sandbox.from_string(template)
+            self._marks_answers = sandbox.parse(template).find(nodes.ExtensionAttribute) is not None
         except TemplateError as error:
             raise ArrieroError(f"the chat template is not valid Jinja: {error}") from None
         self._refuse_changed_contents()
 
     def _refuse_changed_contents(self) -> None:
-        """Marks are followed only where contents are used as they are, or through the filter ``trim``."""
+        """Marks are followed only where contents are used as they are, or stripped of white space."""
         probe = [{"role": "user", "content": " a\n"}, {"role": "assistant", "content": "\nb "}]
         fields = {"add_generation_prompt": False, "tools": None, "documents": None, **self._names}
         try:
-            plain = _read_marks(self._template.render(messages=probe, **fields)).text
+            plain = read_marks(self._template.render(messages=probe, **fields)).text
         except TemplateError:
             return  # it wants another conversation; what render() refuses is said there
         if self._layout(probe, False).text != plain:
             raise ArrieroError(
-                "the chat template changes the contents of messages other than by the filter trim"
+                "the chat template changes the contents of messages other than by stripping white space"
             )
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rendered:
@@ -138,6 +87,10 @@ class ChatTemplate:
 
         ``add_generation_prompt`` appends the header of the answer to come. Then the ids are exactly
         the first ids of the rendering with that answer appended to ``messages``.
+
+        Answers are what the template marks with ``{% generation %}``; where it marks nothing, what each of the
+        assistant's turns adds to the prompt that is served. If that cannot be told, a conversation is refused, and a
+        prompt (which nothing is learnt from) has an empty mask.
 
         Raises:
             ArrieroError: no messages, an unknown role, or a content that is not a string.
@@ -149,16 +102,24 @@ class ChatTemplate:
         for piece_ids, piece_spans in self._tokenise(layout):
             ids += piece_ids
             spans += piece_spans
-        return Rendered(layout.text, ids, _overlaps(spans, layout.answers))
+        return Rendered(
+            layout.text, ids, _overlaps(spans, self._answers(messages, layout, add_generation_prompt))
+        )
 
-    def _layout(self, messages: Sequence[Message], add_generation_prompt: bool) -> _Layout:
-        marked = [
-            {"role": m["role"], "content": _CONTENT + m["content"].replace(_MARK, _ESCAPED) + _CONTENT_END}
-            for m in messages
-        ]
+    def _answers(self, messages: Sequence[Message], layout: Layout, prompt: bool) -> list[tuple[int, int]]:
+        if self._marks_answers:
+            return layout.answers
+        try:
+            return infer_answers(messages, layout, self._layout, self._special)
+        except ArrieroError:
+            if prompt:
+                return []
+            raise
+
+    def _layout(self, messages: Sequence[Message], add_generation_prompt: bool) -> Layout:
         try:
             rendered = self._template.render(
-                messages=marked,
+                messages=[{"role": m["role"], "content": marked(m["content"])} for m in messages],
                 add_generation_prompt=add_generation_prompt,
                 tools=None,
                 documents=None,
@@ -166,9 +127,9 @@ class ChatTemplate:
             )
         except TemplateError as error:
             raise ArrieroError(f"the chat template refuses the conversation: {error}") from None
-        return _read_marks(rendered)
+        return read_marks(rendered)
 
-    def _tokenise(self, layout: _Layout) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+    def _tokenise(self, layout: Layout) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
         """(ids, character spans) of every special token and of every stretch of plain text between two of them.
 
         A stretch is encoded as a whole, header and content together, as any tokenizer does that
@@ -185,7 +146,7 @@ class ChatTemplate:
                 start, end = specials[position]
                 yield [self._special_ids[layout.text[start:end]]], [(start, end)]
 
-    def _literal_specials(self, layout: _Layout) -> Iterator[tuple[int, int]]:
+    def _literal_specials(self, layout: Layout) -> Iterator[tuple[int, int]]:
         """Special tokens that lie in the template's own text, between the contents."""
         starts = [0, *(end for _, end in layout.contents)]
         ends = [*(start for start, _ in layout.contents), len(layout.text)]
@@ -212,28 +173,6 @@ def check_messages(messages: Sequence[Message]) -> None:
             raise ArrieroError(
                 f"the content of message {number} should be a string, not {type(content).__name__}"
             )
-
-
-def _read_marks(rendered: str) -> _Layout:
-    """Take the marks out of a rendered text and note where they were."""
-    layout = _Layout()
-    parts: list[str] = []
-    length = content_start = answer_start = 0
-    for part in _SPLIT.split(rendered):
-        if part == _CONTENT:
-            content_start = length
-        elif part == _CONTENT_END:
-            layout.contents.append((content_start, length))
-        elif part == _ANSWER:
-            answer_start = length
-        elif part == _ANSWER_END:
-            layout.answers.append((answer_start, length))
-        else:
-            text = _MARK if part == _ESCAPED else part
-            parts.append(text)
-            length += len(text)
-    layout.text = "".join(parts)
-    return layout
 
 
 def _overlaps(tokens: list[tuple[int, int]], spans: list[tuple[int, int]]) -> list[bool]:

@@ -11,8 +11,19 @@ TURN_END = "<|im_end|>"
 SPECIAL_TOKENS = (BOS, EOS, PAD, TURN_START, TURN_END)
 """In the order of their ids, 0 to 4."""
 
-END_OF_TURN = (TURN_END, "<|eot_id|>", "<end_of_turn>")
-"""Names that end a turn in the chat formats in use (ChatML, Llama 3, Gemma), ours first."""
+END_OF_TURN = (TURN_END, "<|eot_id|>", "<end_of_turn>", "<|end|>")
+"""Names that end a turn in the chat formats in use (ChatML, Llama 3, Gemma, Phi 3), ours first."""
+
+USUAL_NAMES: dict[str, tuple[str, ...]] = {
+    "bos_token": (BOS, "<s>", "<bos>"),
+    "eos_token": (EOS, "</s>", "<eos>", "<|endoftext|>"),
+    "pad_token": (PAD, "<pad>", "[PAD]"),
+    "unk_token": ("<unk>", "[UNK]"),
+    "cls_token": ("[CLS]",),
+    "sep_token": ("[SEP]",),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""What special tokens are called when tokenizer_config.json does not say it."""
 
 ROLES = ("system", "user", "assistant")
 

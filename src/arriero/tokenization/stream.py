@@ -18,13 +18,14 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True) -> None:
         self._tokenizer = tokenizer
         self._special = frozenset(tokenizer.special_ids.values()) if skip_special else frozenset()
+        self._join = tokenizer.pieces.joiner()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, id: int) -> str:
         """The text that is complete now; empty while a character is still missing bytes."""
         if id in self._special:
             return ""
-        return self._decoder.decode(self._tokenizer.token_bytes(id))
+        return self._decoder.decode(self._join(self._tokenizer.token_bytes(id)))
 
     def finish(self) -> str:
         """What is left at the end: U+FFFD for a character that never became whole."""

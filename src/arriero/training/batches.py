@@ -46,6 +46,17 @@ class SampleOrder:
         return self._order
 
 
+class SequentialOrder:
+    """The samples in their own order, again and again: what a run that carries a state over them needs."""
+
+    def __init__(self, n_samples: int) -> None:
+        self.n_samples = n_samples
+
+    def take(self, start: int, stop: int) -> list[int]:
+        """Sample indices at the global positions ``start`` to ``stop`` (exclusive)."""
+        return [position % self.n_samples for position in range(start, stop)]
+
+
 def micro_batches(indices: Sequence[int], size: int, length: Callable[[int], int]) -> list[list[int]]:
     """Cut the samples of one optimizer step into parts of at most ``size``.
 

@@ -1,4 +1,4 @@
-"""Lengths of a training run as people say them: "2e6 tokens", "3 epochs", "500 steps", "30 seconds", "2 %"."""
+"""Lengths of a training run as people say them: "2e6 tokens", "3 epochs", "500 steps", "100 cpu-seconds", "2 %"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator
 
-_AMOUNT = re.compile(r"([0-9][0-9_,]*\.?[0-9]*(?:[eE][+]?[0-9]+)?|\.[0-9]+)\s*([a-zA-Z%]+)")
+_AMOUNT = re.compile(r"([0-9][0-9_,]*\.?[0-9]*(?:[eE][+]?[0-9]+)?|\.[0-9]+)\s*([a-zA-Z%][a-zA-Z%-]*)")
+
+
+_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 
 
 def _split(text: str, units: dict[str, str], example: str) -> tuple[float, str]:
@@ -33,18 +36,23 @@ def _number(amount: float) -> str:
 
 @dataclass(frozen=True)
 class Duration:
-    """How long to train, in tokens, epochs or optimizer steps."""
+    """How long to train: in tokens, epochs or optimizer steps, or until the training steps have taken so many seconds,
+    of the processor (summed over its cores) or of the clock."""
 
     amount: float
     unit: str
 
     _UNITS: ClassVar[dict[str, str]] = {
         "tokens": "tokens", "token": "tokens", "epochs": "epochs", "epoch": "epochs", "steps": "steps", "step": "steps",
+        "cpu-seconds": "cpu-seconds", "cpu-second": "cpu-seconds", "cpu-minutes": "cpu-minutes",
+        "cpu-minute": "cpu-minutes", "cpu-hours": "cpu-hours", "cpu-hour": "cpu-hours",
+        "seconds": "seconds", "second": "seconds", "s": "seconds", "minutes": "minutes", "minute": "minutes",
+        "min": "minutes", "hours": "hours", "hour": "hours", "h": "hours",
     }  # fmt: skip
 
     @classmethod
     def parse(cls, text: str) -> Duration:
-        """Read "2e6 tokens", "3 epochs" or "500 steps".
+        """Read "2e6 tokens", "3 epochs", "500 steps", "100 cpu-seconds" or "1 h".
 
         Raises:
             ValueError: none of these, or not more than zero.
@@ -52,10 +60,18 @@ class Duration:
         amount, unit = _split(text, cls._UNITS, "2e6 tokens")
         if unit == "steps" and amount != int(amount):
             raise ValueError(f"'{text}': steps should be a whole number")
+        measure, _, smaller = unit.rpartition("-")
+        if smaller in _SECONDS:
+            amount, unit = amount * _SECONDS[smaller], "cpu-seconds" if measure else "seconds"
         return cls(amount, unit)
 
     def __str__(self) -> str:
         return f"{_number(self.amount)} {self.unit}"
+
+    @property
+    def timed(self) -> bool:
+        """True for seconds: how many samples that is, only the run can tell."""
+        return self.unit in ("seconds", "cpu-seconds")
 
     def samples(self, n_samples: int, tokens_per_sample: float, batch_size: int) -> int:
         """Samples to train on. Tokens and steps fill whole batches; an epoch may end with a smaller one.
@@ -64,7 +80,12 @@ class Duration:
             n_samples: samples in the training set.
             tokens_per_sample: mean tokens a sample is made of (padding not counted).
             batch_size: samples an optimizer step.
+
+        Raises:
+            ValueError: the duration is in seconds.
         """
+        if self.timed:
+            raise ValueError(f"{self} are no number of samples")
         if self.unit == "epochs":
             return max(1, round(self.amount * n_samples))
         if self.unit == "steps":

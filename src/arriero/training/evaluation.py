@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from arriero.training.batches import micro_batches, permutation
+from arriero.training.batches import permutation
 from arriero.training.objectives.base import Batch, Objective
 from arriero.training.precision import Precision, autocast
 
@@ -23,6 +23,8 @@ def evaluation_indices(objective: Objective, n_samples: int) -> list[int]:
     The same at every evaluation and for every seed, so that losses can be compared.
     """
     n = len(objective)
+    if objective.ordered:
+        return list(range(n))  # which samples these are, was settled when the objective was made
     return sorted(permutation(n, seed=0, epoch=0)[: evaluated_count(n, n_samples)].tolist())
 
 
@@ -55,7 +57,7 @@ def evaluate(
     sums: dict[str, float] = {}
     weight = 0
     try:
-        for part in micro_batches(indices, micro_batch, objective.length):
+        for part in objective.parts(indices, micro_batch):
             batch = objective.batch(part).to(device)
             for name, value in loss_without_gradient(model, objective, batch, precision).items():
                 sums[name] = sums.get(name, 0.0) + float(value)

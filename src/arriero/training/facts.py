@@ -23,6 +23,7 @@ def training_facts(result: TrainResult, profile: DeviceProfile | None) -> dict[s
     facts: dict[str, Any] = {
         "steps": result.steps, "samples": totals.samples, "tokens": totals.tokens,
         "tokens_per_s": round(totals.tokens / seconds, 1), "train_seconds": round(totals.train_seconds, 3),
+        "cpu_seconds": round(totals.cpu_seconds, 3),
         "loop_seconds": round(totals.seconds, 3), "flops": totals.flops, "precision": result.arithmetic.precision,
         "threads": result.arithmetic.threads,
         "loss": {"first": curve[0], "last": curve[-1], "lowest": min(curve), "curve": curve},

@@ -2,7 +2,8 @@
 
 A step: take the next samples, run their micro-batches forward and backward with the loss sum divided by the
 weight of the whole step, check, clip, update. Everything that decides on the next step is in the checkpoint,
-so a run that was killed at any moment ends with the same bits as one that was not.
+so a run that was killed at any moment ends with the same bits as one that was not (with a budget of seconds: goes on
+with what is left of it, see budget.py).
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from arriero.cost.allocator import keep_freed_memory
 from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import Context
 from arriero.training import randomness
-from arriero.training.batches import SampleOrder, micro_batches
+from arriero.training.batches import SampleOrder, SequentialOrder
+from arriero.training.budget import budget_of, run_length
 from arriero.training.checkpoint import CheckpointStore
-from arriero.training.duration import Duration, Interval
+from arriero.training.duration import Interval
 from arriero.training.evaluation import evaluate, evaluation_indices
 from arriero.training.metrics import Totals, rewind_metrics
 from arriero.training.objectives.base import Batch, Objective
 from arriero.training.optimizer import clip_gradients, make_optimizer, set_learning_rate
 from arriero.training.precision import Arithmetic, use_threads
-from arriero.training.schedule import learning_rate
 from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
 
@@ -60,14 +61,6 @@ class TrainResult:
     samples: int
     totals: Totals
     arithmetic: Arithmetic
-
-
-def run_length(settings: TrainSettings, objective: Objective) -> tuple[int, int]:
-    """(optimizer steps, samples) that the settings' duration comes to."""
-    samples = Duration.parse(settings.duration).samples(
-        len(objective), objective.tokens_per_sample(), settings.batch_size
-    )
-    return math.ceil(samples / settings.batch_size), samples
 
 
 def micro_batch_size(settings: TrainSettings, tokens_per_sample: float) -> int:
@@ -132,9 +125,10 @@ class _Run:
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters = list(self.trained.values())
         self.optimizer = make_optimizer(self.parameters, settings)
-        self.steps, self.samples = run_length(settings, objective)
+        self.budget = budget_of(settings, objective)
         self.micro_batch = micro_batch_size(settings, objective.tokens_per_sample())
-        self.order = SampleOrder(len(objective), context.seed)
+        n_samples = len(objective)
+        self.order = SequentialOrder(n_samples) if objective.ordered else SampleOrder(n_samples, context.seed)
         self.totals = Totals()
         self.store = CheckpointStore(context.state, settings.keep_checkpoints, context.say)
         self.interval = Interval.parse(settings.checkpoint_every)
@@ -149,7 +143,7 @@ class _Run:
         self.resume()
         self.model.train()
         self.evaluate_when_due()
-        while self.totals.step < self.steps:
+        while not self.budget.finished(self.totals):
             if self.context.stop_requested():
                 self.stop()
             self.step()
@@ -159,15 +153,15 @@ class _Run:
         self.save()
         self.count_flops()  # also where a full disk kept the last checkpoint from being written
         self.model.eval()
-        return TrainResult(self.steps, self.samples, self.totals, self.arithmetic)
+        return TrainResult(self.totals.step, self.totals.samples, self.totals, self.arithmetic)
 
     # ------------------------------------------------------------------------------- one step
 
     def step(self) -> None:
-        started = time.perf_counter()
-        stop = min(self.totals.samples + self.settings.batch_size, self.samples)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        stop = self.budget.next_position(self.totals.samples)
         indices = self.order.take(self.totals.samples, stop)
-        parts = micro_batches(indices, self.micro_batch, self.objective.length)
+        parts = self.objective.parts(indices, self.micro_batch)
         batches = [self.objective.batch(part).to(self.device) for part in parts]
         weight = sum(self.objective.weight(batch) for batch in batches)
         if not weight:
@@ -179,11 +173,12 @@ class _Run:
         means = {name: value / weight for name, value in sums.items()}
         self.grad_norm = float(clip_gradients(self.parameters, self.settings.grad_clip))
         self.check(means, indices)
-        rate = learning_rate(self.settings, self.totals.step, self.steps)
+        rate = self.budget.learning_rate(self.totals)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.account(batches, sums, weight, stop, time.perf_counter() - started)
+        taken = time.perf_counter() - started, time.process_time() - cpu_started
+        self.account(batches, sums, weight, stop, taken)
         self.report(means["loss"], rate)
 
     def check(self, means: dict[str, float], indices: list[int]) -> None:
@@ -211,7 +206,7 @@ class _Run:
             path,
             {
                 "step": step, "loss": repr(means["loss"]), "grad_norm": repr(self.grad_norm), "samples": indices,
-                "learning_rate": learning_rate(self.settings, self.totals.step, self.steps), "parameters": worst,
+                "learning_rate": self.budget.learning_rate(self.totals), "parameters": worst,
             },
         )  # fmt: skip
         raise ArrieroError(
@@ -220,16 +215,23 @@ class _Run:
         )
 
     def account(
-        self, batches: Sequence[Batch], sums: dict[str, float], weight: int, samples: int, seconds: float
+        self,
+        batches: Sequence[Batch],
+        sums: dict[str, float],
+        weight: int,
+        samples: int,
+        taken: tuple[float, float],
     ) -> None:
+        """``samples``: position after the step; ``taken``: its seconds of the clock and of the processor."""
         totals = self.totals
         tokens = sum(batch.tokens for batch in batches)
-        totals.add_to_curve(self.steps, sums["loss"], weight)
-        totals.window.add(weight, sums, tokens, seconds)
+        totals.add_to_curve(self.budget.curve_index(totals), sums["loss"], weight)
+        totals.window.add(weight, sums, tokens, taken[0])
         totals.step += 1
         totals.samples = samples
         totals.tokens += tokens
-        totals.train_seconds += seconds
+        totals.train_seconds += taken[0]
+        totals.cpu_seconds += taken[1]
         if self.flops is not None:
             done = sum(self.flops.training(batch) for batch in batches)
             totals.train_flops += done
@@ -239,22 +241,19 @@ class _Run:
         """Progress every step; a line of the log, with means since the last one, every ``log_every`` steps."""
         totals, window = self.totals, self.totals.window
         speed = window.tokens / max(1e-9, window.seconds)
-        self.context.progress(totals.step, self.steps, "steps", loss=loss, tokens_per_s=speed)
-        if totals.step % self.settings.log_every and totals.step != self.steps:
+        self.context.progress(*self.budget.progress(totals), loss=loss, tokens_per_s=speed)
+        if totals.step % self.settings.log_every and not self.budget.finished(totals):
             return
         self.context.log(
             step=totals.step, **window.means(), lr=rate, grad_norm=self.grad_norm, tokens_seen=totals.tokens,
-            tokens_per_s=round(speed, 1), seconds=round(self.elapsed(), 3),
+            tokens_per_s=round(speed, 1), seconds=round(self.elapsed(), 3), cpu_seconds=round(totals.cpu_seconds, 3),
         )  # fmt: skip
         totals.window = type(window)()
 
     # ------------------------------------------------------------------------------- held-out loss
 
     def evaluate_when_due(self) -> None:
-        """Before the first step, every ``eval_every`` steps, after the last; never twice at one step."""
-        step, every, done = self.totals.step, self.settings.eval_every, self.totals.evaluations
-        due = step in (0, self.steps) or (every and step % every == 0)
-        if self.heldout is not None and due and not (done and done[-1]["step"] == step):
+        if self.heldout is not None and self.budget.evaluation_due(self.totals):
             self.evaluate(self.heldout)
 
     def evaluate(self, heldout: Objective) -> None:
@@ -263,9 +262,11 @@ class _Run:
             micro_batch=micro_batch_size(self.settings, heldout.tokens_per_sample()),
             precision=self.arithmetic.precision, each=self.during_evaluation,
         )  # fmt: skip
-        self.totals.evaluations.append({"step": self.totals.step, **means})
+        totals = self.totals
+        spent = {"cpu_seconds": round(totals.cpu_seconds, 3), "train_seconds": round(totals.train_seconds, 3)}
+        totals.evaluations.append({"step": totals.step, "tokens": totals.tokens, **spent, **means})
         figures = {f"heldout_{name}": value for name, value in means.items() if name != "weight"}
-        self.context.log(step=self.totals.step, **figures)
+        self.context.log(step=totals.step, tokens_seen=totals.tokens, **spent, **figures)
 
     def during_evaluation(self, batch: Batch) -> None:
         if self.flops is not None:
@@ -287,7 +288,7 @@ class _Run:
         shapes = {name: list(p.shape) for name, p in self.trained.items()}
         settings = self.settings.model_dump(mode="json")
         return sha256_json(
-            [settings, self.context.seed, self.steps, self.samples, len(self.objective), shapes]
+            [settings, self.context.seed, *self.budget.identity(), len(self.objective), shapes]
         )
 
     def save(self) -> bool:
@@ -296,6 +297,7 @@ class _Run:
         tensors = {f"model.{name}": p for name, p in self.trained.items()}
         for name, p in self.trained.items():
             tensors |= {f"optimizer.{key}.{name}": value for key, value in self.optimizer.state[p].items()}
+        tensors |= {f"carried.{name}": value for name, value in self.objective.carried().items()}
         generators, others = randomness.capture(self.device)
         state = {"fingerprint": self.fingerprint(), "totals": self.totals.dump(), "random": others}
         saved = self.store.save(self.totals.step, {**tensors, **generators}, state)
@@ -319,10 +321,12 @@ class _Run:
             p.copy_(found.tensors[f"model.{name}"])
             for key, value in self.optimizer.state[p].items():
                 value.copy_(found.tensors[f"optimizer.{key}.{name}"])
+        held = {n.removeprefix("carried."): t for n, t in found.tensors.items() if n.startswith("carried.")}
+        self.objective.carry({name: tensor.to(self.device) for name, tensor in held.items()})
         randomness.restore(found.tensors, found.state["random"], self.device)
         self.totals = Totals.load(found.state["totals"])
         self.saved_step, self.counted_flops = found.step, self.totals.flops
-        self.context.say(f"going on from step {found.step:,} of {self.steps:,}")
+        self.context.say(f"going on from {self.place()}")
 
     def stop(self) -> None:
         """Save and leave.
@@ -331,9 +335,15 @@ class _Run:
             Interrupted: always.
         """
         kept = self.save()
-        where = f"step {self.totals.step:,} of {self.steps:,}"
         note = "" if kept else " (it could not be saved, so it goes on from the checkpoint before)"
-        raise Interrupted(f"stopped at {where}{note}; the same command goes on from there")
+        raise Interrupted(f"stopped at {self.place()}{note}; the same command goes on from there")
+
+    def place(self) -> str:
+        """"step 7 of 30", or "step 7 (12 of 60 CPU seconds)"."""
+        done, of, unit = self.budget.progress(self.totals)
+        if unit == "steps":
+            return f"step {done:,} of {of:,}"
+        return f"step {self.totals.step:,} ({done:,.1f} of {of:,.1f} {unit})"
 
 
 def _finite(tensor: torch.Tensor | None) -> bool:

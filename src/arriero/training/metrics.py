@@ -42,8 +42,9 @@ class Totals:
         train_flops: arithmetic of the training steps.
         flops: arithmetic of training steps and held-out evaluations.
         train_seconds: wall seconds inside training steps.
+        cpu_seconds: processor seconds inside training steps, of all threads.
         seconds: wall seconds of the whole loop, with evaluations and checkpoints.
-        evaluations: each held-out evaluation: {"step": ..., "loss": ..., ...}.
+        evaluations: each held-out evaluation: {"step", "tokens", "cpu_seconds", "train_seconds", "loss", ...}.
         curve: (sum of losses, weight) of each of up to 64 equal stretches of the run.
     """
 
@@ -53,15 +54,14 @@ class Totals:
     train_flops: float = 0.0
     flops: float = 0.0
     train_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     seconds: float = 0.0
     evaluations: list[dict[str, float]] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
     window: Window = field(default_factory=Window)
 
-    def add_to_curve(self, total_steps: int, loss_sum: float, weight: float) -> None:
-        """Count a step (``step`` is still the number of steps before it)."""
-        points = min(CURVE_POINTS, total_steps)
-        index = self.step * points // total_steps
+    def add_to_curve(self, index: int, loss_sum: float, weight: float) -> None:
+        """Count a step in the stretch with this number."""
         self.curve += [[0.0, 0.0] for _ in range(index + 1 - len(self.curve))]
         self.curve[index][0] += loss_sum
         self.curve[index][1] += weight

@@ -12,12 +12,13 @@ from arriero.errors import ArrieroError
 from arriero.stage import ModelSpec
 
 if TYPE_CHECKING:
-    from arriero.models.config import DecoderConfig
-    from arriero.models.decoder import Decoder
+    from torch import nn
+
+    from arriero.models.config import ModelConfig
     from arriero.tokenization.tokenizer import Tokenizer
 
 
-def write_model_folder(model: Decoder, tokenizer: Tokenizer, folder: Path) -> ModelSpec:
+def write_model_folder(model: Any, tokenizer: Tokenizer, folder: Path) -> ModelSpec:
     """Write weights (float32), configuration and tokenizer; return the true spec.
 
     Generation is told to end at the end of the text and at the end of a turn.
@@ -38,20 +39,19 @@ def write_model_folder(model: Decoder, tokenizer: Tokenizer, folder: Path) -> Mo
     return _spec(model.config, sum(model.parameter_counts().values()), (folder / SINGLE).stat().st_size)
 
 
-def planned_model_spec(config: DecoderConfig) -> ModelSpec:
+def planned_model_spec(config: ModelConfig) -> ModelSpec:
     """The spec of a model that is not made yet; its file's size is exact."""
     import torch
 
-    from arriero.models.checkpoint import tensor_entries
-    from arriero.models.decoder import Decoder
+    from arriero.models.checkpoint import build_model, tensor_entries
     from arriero.models.tensor_files import file_bytes
 
     with torch.device("meta"):
-        model = Decoder(config)
+        model = build_model(config)
     return _spec(config, sum(model.parameter_counts().values()), file_bytes(tensor_entries(model, "float32")))
 
 
-def _spec(config: DecoderConfig, n_parameters: int, weight_bytes: int) -> ModelSpec:
+def _spec(config: ModelConfig, n_parameters: int, weight_bytes: int) -> ModelSpec:
     return ModelSpec(
         config=config.model_dump(mode="json"),
         n_parameters=n_parameters,

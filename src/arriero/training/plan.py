@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
-from arriero.training.batches import SampleOrder, micro_batches
-from arriero.training.duration import Interval
+from arriero.training.batches import SampleOrder, SequentialOrder
+from arriero.training.budget import run_length
+from arriero.training.duration import Duration, Interval
 from arriero.training.evaluation import evaluation_indices
-from arriero.training.loop import micro_batch_size, run_length
+from arriero.training.loop import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
+from arriero.training.precision import choose_arithmetic
 from arriero.training.probe import CHECKPOINT_RATE, step_ratio
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Figures, Work, evaluation_figures, step_figures
@@ -34,7 +37,7 @@ class Load:
     """How much of what a run does.
 
     Attributes:
-        steps: optimizer steps.
+        steps: optimizer steps; 0 where the run has a budget of seconds, until the plan has priced a step.
         typical: micro-batches of some steps that stand for all of them.
         evaluation: micro-batches of one held-out evaluation.
         evaluations: how often it is done.
@@ -63,47 +66,102 @@ def run_load(
         typical_steps: how many steps, spread evenly over the run, stand for all of them.
         extra: micro-batches without gradients that are run once.
     """
-    steps, samples = run_length(settings, objective)
+    timed = Duration.parse(settings.duration).timed
+    epoch = settings.model_copy(update={"duration": "1 epochs"})
+    steps, samples = run_length(epoch if timed else settings, objective)
     micro = micro_batch_size(settings, objective.tokens_per_sample())
-    order = SampleOrder(len(objective), seed)
+    n_samples = len(objective)
+    order = SequentialOrder(n_samples) if objective.ordered else SampleOrder(n_samples, seed)
     chosen = sorted({i * steps // typical_steps for i in range(typical_steps)})
     typical = []
     for step in chosen:
         start = step * settings.batch_size
         indices = order.take(start, min(start + settings.batch_size, samples))
-        typical.append(
-            [objective.batch(part).shape for part in micro_batches(indices, micro, objective.length)]
-        )
+        typical.append([objective.batch(part).shape for part in objective.parts(indices, micro)])
     evaluation: list[Shape] = []
     if heldout is not None and len(heldout):
         evaluation = pass_shapes(settings, heldout, evaluation_indices(heldout, settings.eval_samples))
-    evaluations = 2 + ((steps - 1) // settings.eval_every if settings.eval_every else 0)
-    return Load(steps, typical, evaluation, evaluations if evaluation else 0, extra)
+    load = Load(0, typical, evaluation, 0, extra)
+    return load if timed else _of_length(load, settings, steps)
+
+
+def _of_length(load: Load, settings: TrainSettings, steps: int) -> Load:
+    """The load of so many steps, and of the evaluations that fall between them."""
+    between = (steps - 1) // settings.eval_every if settings.eval_every else 0
+    between += min(steps, settings.eval_points) - 1 if settings.eval_points else 0
+    return replace(load, steps=steps, evaluations=2 + min(steps - 1, between) if load.evaluation else 0)
 
 
 def pass_shapes(settings: TrainSettings, objective: Objective, indices: Sequence[int]) -> list[Shape]:
     """Micro-batches of one pass over these samples without gradients."""
     micro = micro_batch_size(settings, objective.tokens_per_sample())
-    return [objective.batch(part).shape for part in micro_batches(indices, micro, objective.length)]
+    return [objective.batch(part).shape for part in objective.parts(indices, micro)]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take, and its optimizer steps (with a budget of seconds: as many as are likely to fit)."""
+
+    estimate: Estimate
+    steps: int
 
 
 def plan_training(work: Work, load: Load, device: DeviceProfile) -> Estimate:
-    """Seconds, peak memory and FLOPs of a run.
+    """Seconds, peak memory and FLOPs of a run; see :func:`forecast`."""
+    return forecast(work, load, device).estimate
+
+
+def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
+    """Seconds, peak memory, FLOPs and steps of a run.
 
     Seconds: the trace's price times the ratio that the probe measured on a real step; checkpoints at the measured
-    speed of the writer. Memory: the process, and the most bytes live in the step. FLOPs: the trace's.
+    speed of the writer. Memory: the process, and the most bytes live in the step. FLOPs: the trace's. With a budget of
+    seconds the steps follow from the price of one, and the training's seconds are the budget (over the threads, for
+    seconds of the processor: they all count while a step runs).
     """
     prices = _Prices(work, load, device)
-    compute = prices.compute_seconds
+    duration = Duration.parse(work.settings.duration)
+    if duration.timed:
+        return _timed(work, load, device, prices, duration)
+    return _counted(work, load, device, prices)
+
+
+def _timed(
+    work: Work, load: Load, device: DeviceProfile, prices: _Prices, duration: Duration
+) -> Forecast:
+    threads = choose_arithmetic(work.settings, device).threads if duration.unit == "cpu-seconds" else 1
+    budget = duration.amount / threads
+    step = _timed_compute(prices.step.seconds, work, device)
+    steps = max(1, math.ceil(budget / max(1e-9, step.value or 0.0)))
+    free = prices.evaluation.seconds * _of_length(load, work.settings, steps).evaluations + prices.extra.seconds
+    found = _counted(work, _of_length(load, work.settings, steps), device, prices)
+    beside = _timed_compute(free, work, device)
+    written = _checkpoint_seconds(work.settings, prices.state_bytes, budget, steps, device)
+    others = START_SECONDS + written + (beside.value or 0.0)
+    seconds = Quantity(
+        value=budget + others, low=budget + others / 2, high=duration.amount + 2 * others + (step.value or 0.0),
+        unit="s", basis="modelled", source=f"the budget of {duration}, and what is not counted against it",
+    )  # fmt: skip
+    spread = max((step.high or 0.0) / max(1e-9, step.value or 0.0) - 1, MODEL_ERROR)
+    flops = Quantity.band(
+        found.estimate.flops.value or 0.0, spread, "FLOP", "modelled", f"about {steps:,} steps in {duration}"
+    )
+    return Forecast(found.estimate.model_copy(update={"seconds": seconds, "flops": flops}), steps)
+
+
+def _timed_compute(compute: float, work: Work, device: DeviceProfile) -> Quantity:
+    """Seconds of computing whose traced price is ``compute``."""
     ratio = step_ratio(device, "bfloat16" if work.precision == "bf16" else "float32")
     if ratio is None:
-        timed = Quantity.band(compute, 1.0, "s", "modelled", "traced step; no real step was measured here")
-    else:
-        spread = (1 + ratio.spread) * (1 + MODEL_ERROR) - 1
-        source = (
-            f"traced step x {ratio.per_s:.2f}, the ratio of a real step to its priced trace on this machine"
-        )
-        timed = Quantity.band(compute * ratio.per_s, spread, "s", "modelled", source)
+        return Quantity.band(compute, 1.0, "s", "modelled", "traced step; no real step was measured here")
+    spread = (1 + ratio.spread) * (1 + MODEL_ERROR) - 1
+    source = f"traced step x {ratio.per_s:.2f}, the ratio of a real step to its priced trace on this machine"
+    return Quantity.band(compute * ratio.per_s, spread, "s", "modelled", source)
+
+
+def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> Forecast:
+    total = prices.total(load)
+    timed = _timed_compute(total.seconds, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, timed.value or 0.0, load.steps, device)
     others = START_SECONDS + written
     seconds = Quantity(
@@ -111,13 +169,14 @@ def plan_training(work: Work, load: Load, device: DeviceProfile) -> Estimate:
         unit="s", basis="modelled", source=timed.source,
     )  # fmt: skip
     memory = resident_bytes(device, prices.peak_bytes)
-    return Estimate(
+    estimate = Estimate(
         seconds=seconds,
         peak_memory=Quantity.band(
             memory, MEMORY_ERROR, "B", "modelled", "process, and live tensors of the traced step"
         ),
-        flops=Quantity.exact(prices.flops, "FLOP", "modelled", "counted in the traced step"),
+        flops=Quantity.exact(total.flops, "FLOP", "modelled", "counted in the traced step"),
     )
+    return Forecast(estimate, load.steps)
 
 
 def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:
@@ -126,7 +185,7 @@ def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:
 
 
 class _Prices:
-    """Sums over the whole run, before the ratio of real to priced."""
+    """A step, an evaluation and what is done once, before the ratio of real to priced."""
 
     def __init__(self, work: Work, load: Load, device: DeviceProfile) -> None:
         shapes = [shape for step in load.typical for shape in step]
@@ -141,11 +200,18 @@ class _Prices:
         self.peak_bytes = pair.peak_bytes if any(len(step) > 1 for step in load.typical) else alone.peak_bytes
         self.state_bytes = alone.state_bytes
         every = _total(shapes, lambda shape: step(shape).along(update, -1.0))
-        once = [*load.extra, *(shape for shape in load.evaluation for _ in range(load.evaluations))]
-        passes = _total(once, lambda shape: evaluation_figures(work, shape, device))
-        share = load.steps / len(load.typical)
-        self.compute_seconds = share * every.seconds + load.steps * update.seconds + passes.seconds
-        self.flops = share * every.flops + load.steps * update.flops + passes.flops
+        self.step = update.along(every, 1 / len(load.typical))
+
+        @cache
+        def one_pass(shape: Shape) -> Figures:
+            return evaluation_figures(work, shape, device)
+
+        self.evaluation, self.extra = _total(load.evaluation, one_pass), _total(load.extra, one_pass)
+
+    def total(self, load: Load) -> Figures:
+        """All of a run's figures."""
+        steps = self.extra.along(self.step, load.steps)
+        return steps.along(self.evaluation, load.evaluations)
 
 
 def _total(shapes: Sequence[Shape], measure: Callable[[Shape], Figures]) -> Figures:

@@ -1,16 +1,15 @@
-"""The stage ``pretrain``: a decoder of the Llama 3 type from token shards."""
+"""The stage ``pretrain``: a causal language model of any family from token shards."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field
 
 from arriero.artifacts import Artifact
 from arriero.cost.device import DeviceProfile, Rate, load_profile
 from arriero.errors import ArrieroError
-from arriero.models.config import DecoderConfig
 from arriero.stage import (
     Context,
     Input,
@@ -23,73 +22,40 @@ from arriero.stage import (
     TokensSpec,
     register,
 )
-from arriero.training.duration import DurationText
+from arriero.training.architecture import ArchitectureSettings
+from arriero.training.duration import Duration, DurationText
 from arriero.training.precision import choose_arithmetic, kept_arithmetic
-from arriero.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from arriero.data.shards import TokenShards
-    from arriero.training.objectives.causal import CausalObjective
+    from arriero.models.config import ModelConfig
+    from arriero.training.objectives.causal import CausalObjective, Windows
 
 TRAIN, VALIDATION = "train", "validation"
 
 
-class PretrainSettings(TrainSettings):
-    """Shape of the model, and how it is trained."""
+class PretrainSettings(ArchitectureSettings):
+    """The model, and how it is trained."""
 
-    d_model: int = Field(default=256, ge=2, description="width of the model")
-    n_layers: int = Field(default=6, ge=1, description="decoder blocks")
-    n_heads: int = Field(default=4, ge=1, description="attention heads")
-    n_kv_heads: int = Field(
-        default=2, ge=1, description="heads of keys and values; n_heads is a multiple of it"
-    )
-    d_ff: int = Field(default=0, ge=0, description="width of the feed-forward layer; 0 = 8/3 d_model, by 32")
-    context_length: int = Field(
-        default=256, ge=2, description="tokens of a training window, the model's context"
-    )
-    rope_theta: float = Field(default=500000.0, gt=0, description="base of the rotary frequencies")
-    tie_embeddings: bool = Field(default=True, description="the head uses the embedding's table")
     document_mask: bool = Field(
-        default=True, description="attention stays inside a document; false lets it see others in the window"
+        default=True,
+        description="nothing is seen across a document's start; false lets a token see the documents before its own",
     )
-    duration: DurationText = Field(default="1 epochs", description="'2e6 tokens', '3 epochs' or '500 steps'")
-
-    @model_validator(mode="after")
-    def _shape_fits(self) -> PretrainSettings:
-        self.config(vocab_size=1)
-        return self
-
-    def config(self, vocab_size: int) -> DecoderConfig:
-        """The model's configuration.
-
-        Raises:
-            ValueError: the sizes do not fit each other.
-        """
-        try:
-            return DecoderConfig.model_validate(
-                {
-                    "vocab_size": vocab_size, "d_model": self.d_model, "n_layers": self.n_layers,
-                    "n_heads": self.n_heads, "n_kv_heads": self.n_kv_heads, "d_ff": self.d_ff or _d_ff(self.d_model),
-                    "context_length": self.context_length, "rope_theta": self.rope_theta,
-                    "tie_embeddings": self.tie_embeddings,
-                }
-            )  # fmt: skip
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-
-
-def _d_ff(d_model: int) -> int:
-    """8/3 of the width, to the nearest multiple of 32: as many parameters as a plain layer of four times the width."""
-    return max(32, round(8 * d_model / 3 / 32) * 32)
+    duration: DurationText = Field(
+        default="1 epochs",
+        description="'2e6 tokens', '3 epochs', '500 steps', '100 cpu-seconds' (of the training steps) or '1 h'",
+    )
 
 
 @register
 class Pretrain(Stage[PretrainSettings]):
-    """Train a Llama-3-type decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention) from random weights.
+    """Train a language model of any family that tells the next token, from random weights.
 
     The tokens' documents are packed into windows of context_length tokens; every token but a document's first is
-    predicted from those before it. AdamW, with the learning rate warmed up and then lowered. The run saves its state
-    as it goes: after a kill the same command goes on and ends with the same bits.
+    predicted from those before it. Recurrent families read the text as batch_size parallel streams and carry their
+    state from window to window; the others see the windows in random order. AdamW, with the learning rate warmed up
+    and then lowered. The run saves its state as it goes: after a kill the same command goes on and ends with the same
+    bits (where the duration is in seconds: goes on with what is left of it).
     """
 
     kind = "pretrain"
@@ -100,32 +66,38 @@ class Pretrain(Stage[PretrainSettings]):
     Settings = PretrainSettings
 
     def plan(self, settings: PretrainSettings, specs: Specs, device: DeviceProfile) -> Plan:
-        from arriero.training.loop import run_length
         from arriero.training.model_folder import planned_model_spec
-        from arriero.training.plan import plan_training, run_load
+        from arriero.training.objectives.causal import PlannedWindows
+        from arriero.training.budget import run_length
+        from arriero.training.plan import forecast, run_load
         from arriero.training.traced import Work
 
         tokens: TokensSpec = specs["tokens"]
-        config, length = settings.config(tokens.vocab_size), settings.context_length
-        objective = _planned_objective(tokens.splits[TRAIN], settings)
-        if not len(objective):
+        config = settings.config(tokens.vocab_size)
+        length = settings.window_length(config)
+        n_windows = _windows(tokens.splits[TRAIN], length)
+        if not n_windows:
             raise ArrieroError(_too_short(TRAIN, tokens.splits[TRAIN].tokens, length))
-        heldout = _planned_objective(tokens.splits.get(VALIDATION), settings)
+        objective = _objective(PlannedWindows(n_windows, length), settings, config)
+        heldout_windows = PlannedWindows(_windows(tokens.splits.get(VALIDATION), length), length)
+        heldout = _objective(heldout_windows, settings, config, heldout=True)
         precision = choose_arithmetic(settings, device).precision
         load = run_load(settings, objective, heldout, seed=0, typical_steps=1)
-        estimate = plan_training(Work(config, objective, settings, precision), load, device)
+        found = forecast(Work(config, objective, settings, precision), load, device)
         spec = planned_model_spec(config)
-        steps, samples = run_length(settings, objective)
+        timed = Duration.parse(settings.duration).timed
+        samples = found.steps * settings.batch_size if timed else run_length(settings, objective)[1]
         note = (
-            f"{spec.n_parameters:,} parameters, {steps:,} steps of {settings.batch_size} x {length} tokens in "
-            f"{precision} ({samples * length:,} tokens, {samples / len(objective):.2f} epochs)"
+            f"{spec.n_parameters:,} parameters, {'about ' if timed else ''}{found.steps:,} steps of "
+            f"{settings.batch_size} x {length} tokens in {precision} ({samples * length:,} tokens, "
+            f"{samples / len(objective):.2f} epochs)"
         )
-        return Plan(spec, estimate, [note])
+        return Plan(spec, found.estimate, [note])
 
     def run(self, settings: PretrainSettings, inputs: Inputs, context: Context) -> Outcome:
-        from arriero.data.shards import TokenShards
+        from arriero.data.shards import PackedWindows, TokenShards
         from arriero.data.tokenize import tokenizer_folder
-        from arriero.models.decoder import Decoder
+        from arriero.models.checkpoint import build_model
         from arriero.tokenization.tokenizer import Tokenizer
         from arriero.training.facts import training_facts
         from arriero.training.loop import train
@@ -135,19 +107,21 @@ class Pretrain(Stage[PretrainSettings]):
         artifact: Artifact = inputs["tokens"]
         tokenizer = Tokenizer.load(tokenizer_folder(artifact.path))
         splits = TokensSpec.model_validate(artifact.manifest.spec).splits
-        objective = _objective(TokenShards.open(artifact.path, TRAIN), settings)
-        shards = None
-        if _windows(splits.get(VALIDATION), settings.context_length):
+        config = settings.config(tokenizer.vocab_size)
+        length = settings.window_length(config)
+        windows = PackedWindows(TokenShards.open(artifact.path, TRAIN), length)
+        objective, heldout, shards = _objective(windows, settings, config), None, None
+        if _windows(splits.get(VALIDATION), length):
             shards = TokenShards.open(artifact.path, VALIDATION)
+            heldout = _objective(PackedWindows(shards, length), settings, config, heldout=True)
         else:
             context.say("the validation split does not fill a window: no held-out loss is measured")
-        model = Decoder(settings.config(tokenizer.vocab_size))
+        model = build_model(config)
         model.init_weights(context.seed)
         arithmetic = kept_arithmetic(settings, context.state)
         result = train(
             model, objective, settings, context, arithmetic=arithmetic,
-            heldout=_objective(shards, settings) if shards else None,
-            flops=TracedFlops(Work(model.config, objective, settings, arithmetic.precision)),
+            heldout=heldout, flops=TracedFlops(Work(model.config, objective, settings, arithmetic.precision)),
         )  # fmt: skip
         facts = training_facts(result, load_profile())
         if shards is not None:
@@ -172,19 +146,21 @@ def _too_short(split: str, tokens: int, length: int) -> str:
     )
 
 
-def _objective(shards: TokenShards, settings: PretrainSettings) -> CausalObjective:
-    from arriero.data.shards import PackedWindows
+def _objective(
+    windows: Windows, settings: PretrainSettings, config: ModelConfig, *, heldout: bool = False
+) -> CausalObjective:
+    """The objective over these windows, as the settings have it; a held-out one is as large as is evaluated."""
     from arriero.training.objectives.causal import CausalObjective
+    from arriero.training.objectives.stream import StreamObjective
 
-    windows = PackedWindows(shards, settings.context_length)
-    return CausalObjective(windows, settings.context_length, settings.document_mask)
-
-
-def _planned_objective(split: TokenSplitSpec | None, settings: PretrainSettings) -> CausalObjective:
-    from arriero.training.objectives.causal import CausalObjective, PlannedWindows
-
-    length = settings.context_length
-    return CausalObjective(PlannedWindows(_windows(split, length), length), length, settings.document_mask)
+    length = settings.window_length(config)
+    if not settings.streams(config):
+        return CausalObjective(windows, length, settings.document_mask)
+    if not heldout:
+        return StreamObjective(windows, length, settings.document_mask, settings.batch_size)
+    samples = min(len(windows), settings.eval_samples or len(windows))
+    streams = max(1, min(settings.batch_size, samples))
+    return StreamObjective(windows, length, settings.document_mask, streams, samples)
 
 
 def _heldout_facts(loss: float, shards: TokenShards) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from arriero.cost.device import DeviceProfile, Rate
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.training.precision import Precision
 from arriero.training.settings import TrainSettings
 

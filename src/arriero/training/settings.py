@@ -9,12 +9,15 @@ from pydantic import Field, model_validator
 from arriero.stage import StageSettings
 from arriero.training.duration import DurationText, IntervalText, WarmupText
 
+Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt"]
+
 
 class TrainSettings(StageSettings):
     """Base of the settings of ``pretrain``, ``sft`` and ``dpo``; these override defaults and add their own."""
 
     duration: DurationText = Field(
-        default="1 epochs", description="length of the run: '2e6 tokens', '3 epochs' or '500 steps'"
+        default="1 epochs",
+        description="length of the run: '2e6 tokens', '3 epochs', '500 steps', '100 cpu-seconds' or '1 h'",
     )
     batch_size: int = Field(default=16, ge=1, description="sequences (pairs, for dpo) an optimizer step")
     micro_batch_size: int = Field(
@@ -27,8 +30,9 @@ class TrainSettings(StageSettings):
     warmup: WarmupText = Field(
         default="2 %", description="linear warm-up: a share of the run ('2 %') or '100 steps'"
     )
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="course of the learning rate after the warm-up"
+    schedule: Schedule = Field(
+        default="cosine",
+        description="course of the learning rate after the warm-up; inverse_sqrt falls with 1/sqrt(step), without end",
     )
     weight_decay: float = Field(
         default=0.1, ge=0, lt=10, description="decoupled weight decay, of matrices only"
@@ -45,6 +49,11 @@ class TrainSettings(StageSettings):
         default=0,
         ge=0,
         description="steps between held-out evaluations; 0 = only before the first and after the last",
+    )
+    eval_points: int = Field(
+        default=0,
+        ge=0,
+        description="held-out evaluations spread evenly over the run, in its own measure (tokens or seconds)",
     )
     eval_samples: int = Field(
         default=256, ge=0, description="held-out samples scored at each evaluation; 0 = all"

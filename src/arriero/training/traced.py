@@ -9,8 +9,8 @@ from typing import Any
 from arriero.cost.device import DeviceProfile
 from arriero.cost.roofline import seconds
 from arriero.cost.trace import Trace, trace
-from arriero.models.config import DecoderConfig
-from arriero.models.decoder import Decoder
+from arriero.models.checkpoint import build_model
+from arriero.models.config import ModelConfig
 from arriero.models.layers.attention import EXPLICIT_LENGTH
 from arriero.training.evaluation import loss_without_gradient
 from arriero.training.objectives.base import Batch, Objective, Shape
@@ -21,7 +21,7 @@ from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
 
 _WHOLE = 8
-"""Models of up to so many blocks are traced whole; deeper ones at 3 and 4 blocks (at 1 and 2 where only FLOPs are
+"""Models of up to so many blocks (or recurrent layers) are traced whole; deeper ones at 3 and 4 blocks (at 1 and 2 where only FLOPs are
 asked for), the rest on the straight line through these. Every figure is linear in the number of equal blocks, the
 peak from the point on where the blocks' activations outweigh the head's logits."""
 
@@ -35,11 +35,11 @@ class Work:
         adapt: what is done to the model before training (adapters).
     """
 
-    config: DecoderConfig
+    config: ModelConfig
     objective: Objective
     settings: TrainSettings
     precision: Precision
-    adapt: Callable[[Decoder], object] = lambda model: None
+    adapt: Callable[[Any], object] = lambda model: None
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,19 @@ def evaluation_figures(work: Work, shape: Shape, device: DeviceProfile | None) -
 def _by_depth(
     work: Work, shapes: list[Shape], run: Callable[[list[Any]], None], device: DeviceProfile | None
 ) -> Figures:
-    layers, low = work.config.n_layers, 3 if device else 1
+    layers, low = getattr(work.config, "n_layers", 1), 3 if device else 1
     if layers <= (_WHOLE if device else 2):
-        return _figures(_trace(work, layers, shapes, run), device)
-    shallow, deep = (_figures(_trace(work, n, shapes, run), device) for n in (low, low + 1))
+        return _figures(_trace(work, work.config, shapes, run), device)
+    depths = (work.config.model_copy(update={"n_layers": n}) for n in (low, low + 1))
+    shallow, deep = (_figures(_trace(work, config, shapes, run), device) for config in depths)
     return shallow.along(deep.along(shallow, -1.0), layers - low)
 
 
-def _trace(work: Work, n_layers: int, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
+def _trace(
+    work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[list[Any]], None]
+) -> Trace:
     def make() -> list[Any]:
-        model = Decoder(work.config.model_copy(update={"n_layers": n_layers}))
+        model = build_model(config)
         work.adapt(model)
         head_parameters(model)  # found once in a run, so not a part of the step
         optimizer = make_optimizer(model.parameters(), work.settings)
@@ -140,7 +143,7 @@ class TracedFlops:
 
     def _solve(self, short: bool, train: bool, masked: bool) -> tuple[float, float, float]:
         unit = 8 if short else EXPLICIT_LENGTH
-        longest = self._work.config.context_length
+        longest = getattr(self._work.config, "context_length", None) or 4 * unit  # None: no longest sequence
         near, far = (
             (min(longest, 2 * unit), min(longest, 4 * unit)) if longest >= 2 * unit else (longest, longest)
         )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from arriero.artifacts import Artifact, InputPath, LicenseRecord
 from arriero.errors import ArrieroError
-from arriero.models.config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import Context, ModelSpec
 from arriero.training.settings import TrainSettings
 
@@ -100,14 +100,14 @@ def load_for_training(artifact: Artifact) -> tuple[Decoder, Tokenizer]:
     Raises:
         ArrieroError: not a model that can be trained, or the tokenizer has more pieces than the model has rows.
     """
-    from arriero.models.checkpoint import load_model, read_format
+    from arriero.models.checkpoint import load_decoder, read_format
     from arriero.tokenization.tokenizer import Tokenizer
 
     if (found := read_format(artifact.path)) in ("int8", "int4"):
         raise ArrieroError(
             f"{artifact.path} holds {found} weights; train the unquantised model and quantise it after"
         )
-    model, tokenizer = load_model(artifact.path, dtype="float32"), Tokenizer.load(artifact.path)
+    model, tokenizer = load_decoder(artifact.path, dtype="float32"), Tokenizer.load(artifact.path)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ArrieroError(
             f"{artifact.path}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model only "

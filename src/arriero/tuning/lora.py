@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from arriero.artifacts.commit import write_json_atomic
 from arriero.errors import ArrieroError, did_you_mean
 from arriero.models.decoder import Decoder
-from arriero.models.hf_format import hf_module
+from arriero.models.families import get_family
+from arriero.models.hf_names import hf_module
 from arriero.models.layers.linear import Linear
 from arriero.models.tensor_files import TensorEntry, write_tensors
 
@@ -152,9 +153,10 @@ def lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _entry(name: str, tensor: Tensor) -> TensorEntry:
+def _entry(model: Decoder, name: str, tensor: Tensor) -> TensorEntry:
     path, _, matrix = name.rpartition(".")
-    full = f"base_model.model.{hf_module(path)}.{matrix}.weight"
+    theirs = hf_module(get_family(model.config.family), model.config, path)
+    full = f"base_model.model.{theirs}.{matrix}.weight"
     return TensorEntry(full, tuple(tensor.shape), tensor.dtype, lambda: tensor)
 
 
@@ -171,7 +173,7 @@ def save_adapter(model: Decoder, folder: Path, base_model: str = "") -> None:
     if not found:
         raise ArrieroError("the model has no adapters to save")
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / ADAPTER_WEIGHTS, [_entry(name, t) for name, t in lora_state_dict(model).items()])
+    write_tensors(folder / ADAPTER_WEIGHTS, [_entry(model, name, t) for name, t in lora_state_dict(model).items()])
     layer = next(iter(found.values()))
     present = {path.rpartition(".")[2] for path in found}
     config = {

@@ -1,4 +1,4 @@
-"""Causal self-attention with grouped key and value heads (Ainslie et al., arXiv 2305.13245)."""
+"""Self-attention with grouped key and value heads (Ainslie et al., arXiv 2305.13245), and cross-attention."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arriero.models.config import DecoderConfig
 from arriero.models.layers.linear import Linear
+from arriero.models.layers.masks import AttentionRule
+from arriero.models.layers.positions import alibi_slopes
 from arriero.models.layers.rotary import rotate
 from arriero.models.protocol import AttentionCache
 
@@ -18,71 +19,141 @@ EXPLICIT_LENGTH = 512
 
 
 class Attention(nn.Module):
-    """Self-attention of one block."""
+    """Self-attention of one block.
 
-    def __init__(self, config: DecoderConfig, layer: int) -> None:
+    Args:
+        layer: number of the block, by which a cache knows it.
+        causal: a token sees itself and what is before it; else everything.
+        window: with ``causal``: a token sees itself and ``window - 1`` tokens before it.
+        alibi: scores fall with the distance, by head (Press et al., arXiv 2108.12409).
+        scale: of the scores, by default head_dim^-1/2 (T5 has 1). A cache must know of another one by itself.
+    """
+
+    slopes: Tensor | None
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int,
+        head_dim: int,
+        *,
+        layer: int = 0,
+        causal: bool = True,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        window: int | None = None,
+        alibi: bool = False,
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
-        self.layer = layer
-        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
-        self.q_proj = Linear(config.d_model, config.n_heads * config.head_dim)
-        self.k_proj = Linear(config.d_model, config.n_kv_heads * config.head_dim)
-        self.v_proj = Linear(config.d_model, config.n_kv_heads * config.head_dim)
-        self.o_proj = Linear(config.n_heads * config.head_dim, config.d_model)
+        self.scale = scale
+        self.layer, self.causal, self.window = layer, causal, window
+        self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, head_dim
+        self.q_proj = Linear(d_model, n_heads * head_dim, qkv_bias)
+        self.k_proj = Linear(d_model, n_kv_heads * head_dim, qkv_bias)
+        self.v_proj = Linear(d_model, n_kv_heads * head_dim, qkv_bias)
+        self.o_proj = Linear(n_heads * head_dim, d_model, out_bias)
+        self.register_buffer("slopes", alibi_slopes(n_heads) if alibi else None, persistent=False)
+
+    @property
+    def rule(self) -> AttentionRule | None:
+        """What else than causality decides who sees whom; None: nothing."""
+        if self.window is None and self.slopes is None:
+            return None
+        return AttentionRule(self.window, self.slopes)
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: AttentionCache | None
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
+        cache: AttentionCache | None = None,
     ) -> Tensor:
         """x [B, T, d_model] -> [B, T, d_model].
 
-        ``mask`` is added to the scores: [B, 1, T, T] of 0 and -inf in the dtype of the products; None is causal.
-        With a ``cache`` the cache attends, and ``mask`` must be None.
+        Args:
+            angles: of the rotary embedding; None leaves queries and keys as they are.
+            mask: added to the scores: broadcastable to [B, H, T, T], in the dtype of the products, 0 and -inf and the
+                like; None: causality alone (or nothing). A mask replaces causality, so it must hold it.
+            cache: attends in place of this layer; then ``mask`` must be None.
         """
-        batch, length, _ = x.shape
-        q = rotate(self.q_proj(x).view(batch, length, self.n_heads, self.head_dim).transpose(1, 2), *angles)
-        k = rotate(
-            self.k_proj(x).view(batch, length, self.n_kv_heads, self.head_dim).transpose(1, 2), *angles
-        )
-        v = self.v_proj(x).view(batch, length, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        out = cache.attend(self.layer, q, k, v) if cache is not None else attend(q, k, v, mask)
-        result: Tensor = self.o_proj(out.transpose(1, 2).reshape(batch, length, self.n_heads * self.head_dim))
+        q, k = self._heads(self.q_proj(x), self.n_heads), self._heads(self.k_proj(x), self.n_kv_heads)
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)
+        v = self._heads(self.v_proj(x), self.n_kv_heads)
+        if cache is not None:
+            out = cache.attend(self.layer, q, k, v, self.rule)
+        else:
+            out = attend(q, k, v, mask, self.causal, self.scale)
+        result: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
         return result
 
+    def _heads(self, x: Tensor, n_heads: int) -> Tensor:
+        return x.view(x.shape[0], x.shape[1], n_heads, self.head_dim).transpose(1, 2)
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of q [B, H, T, Dh] over k, v [B, Hkv, T, Dh] -> [B, H, T, Dh]; ``mask`` as in Attention."""
+
+class CrossAttention(nn.Module):
+    """Attention from one sequence to another (Vaswani et al. 2017, section 3.2.3)."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, head_dim: int, *, bias: bool = False, scale: float | None = None
+    ) -> None:
+        super().__init__()
+        self.n_heads, self.head_dim, self.scale = n_heads, head_dim, scale
+        self.q_proj = Linear(d_model, n_heads * head_dim, bias)
+        self.k_proj = Linear(d_model, n_heads * head_dim, bias)
+        self.v_proj = Linear(d_model, n_heads * head_dim, bias)
+        self.o_proj = Linear(n_heads * head_dim, d_model, bias)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of memory [B, S, d_model], each [B, H, S, head_dim]: made once for a whole generation."""
+        return self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
+
+    def forward(
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """x [B, T, d_model] -> [B, T, d_model]; ``mask`` is additive, broadcastable to [B, H, T, S]."""
+        out = attend(self._heads(self.q_proj(x)), *keys_values, mask, False, self.scale)
+        result: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
+        return result
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0], x.shape[1], self.n_heads, self.head_dim).transpose(1, 2)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = True, scale: float | None = None
+) -> Tensor:
+    """Attention of q [B, H, T, Dh] over k, v [B, Hkv, S, Dh] -> [B, H, T, Dh].
+
+    Args:
+        mask: additive, broadcastable to [B, H, T, S]; it replaces causality.
+        causal: without a mask, token t sees keys 0 .. t.
+        scale: of the scores, by default Dh^-1/2.
+    """
+    causal = causal and mask is None
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= EXPLICIT_LENGTH:
-        return _attend_explicit(q, k, v, mask)
+        return _attend_explicit(q, k, v, mask, causal, scale)
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
 
 
-def _attend_explicit(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def _attend_explicit(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+) -> Tensor:
     """Two batched products; the query heads that share a key head lie one below the other in one matrix."""
     batch, n_heads, length, head_dim = q.shape
-    n_kv_heads = k.shape[1]
+    n_kv_heads, n_keys = k.shape[1], k.shape[2]
     group = n_heads // n_kv_heads
-    if mask is None:
-        mask = torch.full((length, length), -math.inf, dtype=q.dtype, device=q.device).triu_(1)
-    queries = (q * head_dim**-0.5).reshape(batch, n_kv_heads, group * length, head_dim)
-    scores = torch.matmul(queries, k.transpose(2, 3)).view(batch, n_heads, length, length)
-    weights = torch.softmax(scores.add_(mask), dim=-1).to(v.dtype)
-    return torch.matmul(weights.view(batch, n_kv_heads, group * length, length), v).view(q.shape)
-
-
-def segment_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive mask [B, 1, T, T]: a token sees itself and earlier tokens of its own segment.
-
-    Padding (negative segments) sees the padding before it, so no row is empty and no result is NaN.
-    """
-    same = segments.unsqueeze(2) == segments.unsqueeze(1)
-    mask = torch.zeros(same.shape, dtype=dtype, device=segments.device)
-    return mask.masked_fill_(same.tril_().logical_not_(), -math.inf).unsqueeze(1)
-
-
-def segment_positions(segments: Tensor) -> Tensor:
-    """Positions [B, T] that start from 0 wherever the segment number [B, T] changes."""
-    index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
-    starts = torch.zeros_like(index)
-    starts[:, 1:] = index[:, 1:] * (segments[:, 1:] != segments[:, :-1])
-    return index - starts.cummax(dim=1).values
+    if causal:
+        mask = torch.full((length, n_keys), -math.inf, dtype=q.dtype, device=q.device).triu_(1)
+    queries = (q * (head_dim**-0.5 if scale is None else scale)).reshape(
+        batch, n_kv_heads, group * length, head_dim
+    )
+    scores = torch.matmul(queries, k.transpose(2, 3)).view(batch, n_heads, length, n_keys)
+    if mask is not None:
+        scores = scores.add_(mask)
+    weights = torch.softmax(scores, dim=-1).to(v.dtype)
+    return torch.matmul(weights.view(batch, n_kv_heads, group * length, n_keys), v).view(q.shape)

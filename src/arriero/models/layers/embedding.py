@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 
 class Embedding(nn.Module):
-    """Rows of ``weight`` [vocab_size, d_model] by token id. Creating it draws no random numbers."""
+    """Rows of ``weight`` [rows, width] by number. Creating it draws no random numbers."""
 
-    def __init__(self, vocab_size: int, d_model: int) -> None:
+    def __init__(self, rows: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+        self.weight = nn.Parameter(torch.empty(rows, width))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids int64 [...] -> vectors [..., d_model]."""
+        """ids int64 [...] -> vectors [..., width]."""
         return F.embedding(ids, self.weight)
 
-    def as_head(self, hidden: Tensor) -> Tensor:
-        """hidden [..., d_model] -> logits [..., vocab_size], with the same table (Press & Wolf, arXiv 1608.05859)."""
-        return F.linear(hidden, self.weight)
+    def as_head(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
+        """hidden [..., width] -> logits [..., rows], with the same table (Press & Wolf, arXiv 1608.05859)."""
+        return F.linear(hidden, self.weight, bias)

@@ -1,22 +1,29 @@
-"""The gated feed-forward layer SwiGLU (Shazeer, arXiv 2002.05202)."""
+"""The feed-forward layer: plain, or gated as in SwiGLU (Shazeer, arXiv 2002.05202)."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arriero.models.layers.activation import ACTIVATIONS
 from arriero.models.layers.linear import Linear
 
 
 class FeedForward(nn.Module):
-    """``down(silu(gate(x)) * up(x))``: [..., d_model] -> [..., d_model]."""
+    """``down(act(up(x)))``, with a gate ``down(act(gate(x)) * up(x))``: [..., d_model] -> [..., d_model]."""
 
-    def __init__(self, d_model: int, d_ff: int) -> None:
+    def __init__(
+        self, d_model: int, d_ff: int, activation: str = "silu", gated: bool = True, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.gate_proj = Linear(d_model, d_ff)
-        self.up_proj = Linear(d_model, d_ff)
-        self.down_proj = Linear(d_ff, d_model)
+        self.activation = ACTIVATIONS[activation]
+        self.gate_proj = Linear(d_model, d_ff, bias) if gated else None
+        self.up_proj = Linear(d_model, d_ff, bias)
+        self.down_proj = Linear(d_ff, d_model, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        if self.gate_proj is None:
+            inner = self.activation(self.up_proj(x))
+        else:
+            inner = self.activation(self.gate_proj(x)) * self.up_proj(x)
+        result: Tensor = self.down_proj(inner)
         return result

@@ -6,10 +6,10 @@ from torch import nn
 
 
 class Linear(nn.Linear):
-    """``y = x W^T`` without bias. Creating it draws no random numbers and touches no memory."""
+    """``y = x W^T + b``. Creating it draws no random numbers and touches no memory."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+        super().__init__(in_features, out_features, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Weights come from ``Decoder.init_weights`` or from a checkpoint."""
+        """Weights come from ``models.initialise`` or from a checkpoint."""

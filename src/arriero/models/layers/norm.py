@@ -1,10 +1,11 @@
-"""Root-mean-square normalisation (Zhang & Sennrich, arXiv 1910.07467)."""
+"""Normalisation of the residual stream: RMSNorm (arXiv 1910.07467) and LayerNorm (arXiv 1607.06450)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arriero.models.layers.precision import product_dtype
@@ -26,6 +27,29 @@ class RMSNorm(nn.Module):
         """x [..., width] -> [..., width]."""
         result: Tensor = _RMSNormFunction.apply(x, self.weight, self.eps, product_dtype(x))
         return result
+
+
+class LayerNorm(nn.Module):
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` over the last dimension, worked out in float32."""
+
+    def __init__(self, width: int, eps: float, bias: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., width] -> [..., width], in the dtype that RMSNorm gives."""
+        dtype = product_dtype(x)
+        bias = None if self.bias is None else self.bias.float()
+        # autocast would widen the input too, but leave the result wide
+        with torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(x.float(), self.weight.shape, self.weight.float(), bias, self.eps).to(dtype)
+
+
+def make_norm(kind: Literal["rms", "layer"], width: int, eps: float, bias: bool = True) -> nn.Module:
+    """A norm of the kind that a configuration names; ``bias`` is LayerNorm's."""
+    return RMSNorm(width, eps) if kind == "rms" else LayerNorm(width, eps, bias)
 
 
 class _RMSNormFunction(torch.autograd.Function):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from arriero.cost import Estimate, Quantity
+from arriero.evaluation.scale import Scale, evenly
 from arriero.recipe.report.data import ReportData, StageLine, error_factor
-from arriero.recipe.report.scale import Scale, evenly
 from arriero.recipe.report.totals import Totals
 from arriero.recipe.units import UNKNOWN, format_quantity, format_seconds
 

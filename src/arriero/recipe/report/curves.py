@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arriero.evaluation.scale import Scale, thinned
 from arriero.recipe.report.data import ReportData, StageLine
-from arriero.recipe.report.scale import Scale, thinned
 from arriero.recipe.units import format_count
 
 PAIRS = (

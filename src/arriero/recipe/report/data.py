@@ -19,7 +19,7 @@ class StageLine(_Part):
 
     name: str
     kind: str
-    makes: str = Field(description="type of artifact: corpus, tokenizer, tokens, model, scores")
+    makes: str = Field(description="type of artifact: corpus, tokenizer, tokens, model, scores, comparison")
     made: str = Field(
         default="", description="what it made in a few words, e.g. '2.1 M parameters, float32, 8.4 MB'"
     )
@@ -46,6 +46,13 @@ class ScoreSheet(_Part):
     samples: dict[str, Any] | None = None
 
 
+class ComparisonSheet(_Part):
+    """What one compare stage found: the contents of its comparison.json."""
+
+    stage: str
+    comparison: dict[str, Any]
+
+
 class ReportData(_Part):
     """A run, ready to be shown."""
 
@@ -56,6 +63,7 @@ class ReportData(_Part):
     ended: str | None = None
     stages: list[StageLine] = Field(description="in the order they ran")
     evaluations: list[ScoreSheet] = []
+    comparisons: list[ComparisonSheet] = []
     sources: list[SourceRecord] = Field(default=[], description="raw files from outside the run")
     licenses: list[LicenseRecord] = []
     host: dict[str, Any] = {}

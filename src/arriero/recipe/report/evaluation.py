@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from arriero.errors import DamagedArtifactError
+from arriero.evaluation.scale import Scale
 from arriero.evaluation.scores import Difference, Measure, Scores, plain, signed
 from arriero.recipe.report.data import ScoreSheet
-from arriero.recipe.report.scale import Scale
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from arriero.cost import Quantity
 from arriero.evaluation.scores import Measure, Score, plain
+from arriero.recipe.report.comparison import read_comparison
 from arriero.recipe.report.data import ReportData, StageLine
 from arriero.recipe.report.evaluation import read_scores
 from arriero.recipe.report.totals import Totals
@@ -22,8 +23,8 @@ class Answer:
 
 
 def headline(data: ReportData, sums: Totals) -> list[Answer]:
-    """What was made, how good it is (where something was evaluated), what it cost."""
-    return [_made(data, sums), *_good(data), _cost(sums)]
+    """What was made, how good it is (where something was evaluated or compared), what it cost."""
+    return [_made(data, sums), *_good(data), *_found(data), _cost(sums)]
 
 
 def final_model(data: ReportData) -> StageLine | None:
@@ -86,6 +87,21 @@ def _good(data: ReportData) -> list[Answer]:
             f"How good · {name}", f"{plain(score.value, first.unit)} {first.unit}", [x for x in lines if x]
         )
     ]
+
+
+def _found(data: ReportData) -> list[Answer]:
+    """The best family of the last comparison, and whether the runner-up could be told from it."""
+    if not data.comparisons:
+        return []
+    found = read_comparison(data.comparisons[-1])
+    best, *others = sorted(found.families, key=lambda family: family.equal_time.value)
+    lines = [f"then {other.name} {other.equal_time.value:.3f}" for other in others[:1]]
+    mixed = [family for family in found.families if family.mixture is not None]
+    if mixed:
+        top = min(mixed, key=lambda family: family.mixture.value if family.mixture else 0.0)
+        value = f"{top.mixture.value:.3f}" if top.mixture else ""
+        lines.append(f"{top.name} mixed with {found.ngram} {value}")
+    return [Answer(f"Best at equal time · {best.name}", f"{best.equal_time.value:.3f} bits/byte", lines)]
 
 
 def _evaluated(data: ReportData, own: list[str]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from arriero.artifacts.commit import write_bytes_atomic
+from arriero.recipe.report.comparison import comparison_pages
 from arriero.recipe.report.compression import compression_tables
 from arriero.recipe.report.costs import MARKS, QUANTITIES, cost_table, time_rows
 from arriero.recipe.report.curation import curations
@@ -40,7 +41,7 @@ def render(data: ReportData) -> str:
         data=data, totals=sums, answers=headline(data, sums), road=road(data), time_rows=rows, time_ticks=ticks,
         cost_rows=cost_table(data, sums), quantities=QUANTITIES, marks=MARKS, curves=curves(data),
         evaluations=evaluations, samples=sample_sets(data), curations=curations(data),
-        compressions=compression_tables(data), details=details(data),
+        comparisons=comparison_pages(data), compressions=compression_tables(data), details=details(data),
     )  # fmt: skip
 
 

@@ -8,9 +8,11 @@ uneven lengths change the gradient.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from arriero.training.batches import micro_batches
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +71,9 @@ class Batch:
 class Objective(ABC):
     """One objective over a fixed set of samples."""
 
+    ordered: ClassVar[bool] = False
+    """True when the samples must come in their own order, because something is carried from one to the next."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Samples in the training set."""
@@ -106,6 +111,17 @@ class Objective(ABC):
     @abstractmethod
     def tokens_per_sample(self) -> float:
         """Mean tokens a sample is made of."""
+
+    def parts(self, indices: Sequence[int], size: int) -> list[list[int]]:
+        """The samples of one step, or of one pass, in micro-batches of at most ``size``."""
+        return micro_batches(indices, size, self.length)
+
+    def carried(self) -> dict[str, torch.Tensor]:
+        """What is carried from sample to sample, by name: a part of the training's state. Empty for most."""
+        return {}
+
+    def carry(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what :meth:`carried` gave."""
 
     def length(self, index: int) -> int:
         """Length of a sample in tokens, where samples differ; those of like length share a micro-batch."""

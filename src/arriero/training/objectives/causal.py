@@ -62,7 +62,9 @@ class CausalObjective(NextToken):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Windows as rows: inputs [B, T], scored against the token that follows."""
-        ids, segments = self._windows.batch(indices)
+        return self._rows(*self._windows.batch(indices))
+
+    def _rows(self, ids: np.ndarray, segments: np.ndarray) -> Batch:
         # every position goes through the head, scored or not: shapes that never change let the allocator give each
         # step the blocks of the step before, and a document's first token is rare
         targets = np.where(

@@ -36,7 +36,8 @@ def _find_head_parameters(model: Any) -> list[torch.nn.Parameter]:
     if not trained:
         return []
     with torch.enable_grad():
-        probe = model.logits(torch.zeros(1, model.config.d_model, device=trained[0].device)).sum()
+        width = getattr(model, "width", model.config.d_model)
+        probe = model.logits(torch.zeros(1, width, device=trained[0].device)).sum()
     if not probe.requires_grad:
         return []
     grads = torch.autograd.grad(probe, trained, allow_unused=True)
@@ -49,21 +50,26 @@ def chosen(hidden: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor
     return flat if positions is None else flat.index_select(0, positions)
 
 
-def loss_sum(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def loss_sum(
+    model: Any, hidden: torch.Tensor, targets: torch.Tensor, label_smoothing: float = 0.0
+) -> torch.Tensor:
     """Sum of the cross-entropies of ``targets`` [S] under the head's logits of ``hidden`` [S, d], fp32.
 
-    Targets that are UNSCORED count nothing.
+    Targets that are UNSCORED count nothing. With ``label_smoothing`` that share of each target is spread evenly over
+    the vocabulary (Szegedy et al., arXiv 1512.00567, section 7).
 
     With gradients, each block's gradient is worked out right after its loss, while its logits are at hand:
     nothing is kept and nothing is computed twice.
     """
     rows = max(1, BLOCK_LOGITS // model.config.vocab_size)
     if torch.is_grad_enabled():
-        result = _BlockedLoss.apply(hidden, targets, model.logits, rows, *head_parameters(model))
+        result = _BlockedLoss.apply(
+            hidden, targets, model.logits, rows, label_smoothing, *head_parameters(model)
+        )
         assert isinstance(result, torch.Tensor)
         return result
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-    losses = [_block_loss(model.logits, h, t) for h, t in parts]
+    losses = [_block_loss(model.logits, h, t, label_smoothing) for h, t in parts]
     return torch.stack(losses).sum() if losses else hidden.new_zeros((), dtype=torch.float32)
 
 
@@ -93,8 +99,10 @@ def recomputes(scored: int, vocab_size: int) -> bool:
     return scored * vocab_size > 4 * BLOCK_LOGITS
 
 
-def _block_loss(head: Head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(head(hidden).float(), targets, reduction="sum")
+def _block_loss(
+    head: Head, hidden: torch.Tensor, targets: torch.Tensor, label_smoothing: float
+) -> torch.Tensor:
+    return F.cross_entropy(head(hidden).float(), targets, reduction="sum", label_smoothing=label_smoothing)
 
 
 class _BlockedLoss(torch.autograd.Function):
@@ -111,6 +119,7 @@ class _BlockedLoss(torch.autograd.Function):
         targets: torch.Tensor,
         head: Head,
         rows: int,
+        label_smoothing: float,
         *parameters: torch.Tensor,
     ) -> torch.Tensor:
         grad_hidden = torch.empty_like(hidden)
@@ -120,7 +129,7 @@ class _BlockedLoss(torch.autograd.Function):
             block = slice(start, start + rows)
             with torch.enable_grad():
                 h = hidden[block].detach().requires_grad_()
-                loss = _block_loss(head, h, targets[block])
+                loss = _block_loss(head, h, targets[block], label_smoothing)
             first, *rest = torch.autograd.grad(loss, [h, *parameters])
             grad_hidden[block] = first
             for grad, part in zip(grads, rest, strict=True):
@@ -132,4 +141,4 @@ class _BlockedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         grad_hidden, *grads = ctx.saved_tensors
-        return grad_hidden * grad, None, None, None, *(g.mul_(grad) for g in grads)
+        return grad_hidden * grad, None, None, None, None, *(g.mul_(grad) for g in grads)
