@@ -27,7 +27,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def make_model(shape: str = "transformer", seed: int = 0) -> Seq2Seq:
-    model = Seq2Seq(Seq2SeqConfig.model_validate({**BASE, "init": "normal", "init_std": 0.4, **SHAPES[shape]}))
+    model = Seq2Seq(
+        Seq2SeqConfig.model_validate({**BASE, "init": "normal", "init_std": 0.4, **SHAPES[shape]})
+    )
     model.init_weights(seed)
     return model.eval()
 
@@ -65,9 +67,7 @@ def brute_force(
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0, 2.5, -0.5])
 def test_a_beam_that_holds_everything_is_brute_force(length_penalty: float) -> None:
     vocab_size, network = 3, table_network(3, 2)
-    settings = BeamSettings(
-        beams=40, length_penalty=length_penalty, early_stopping="never", max_tokens=4
-    )
+    settings = BeamSettings(beams=40, length_penalty=length_penalty, early_stopping="never", max_tokens=4)
     found = beam_search(recomputing(network), [1, 1, 1], EOS, settings)
     for which in range(3):
         expected = brute_force(network, vocab_size, settings, which)
@@ -191,7 +191,11 @@ def test_generation_is_bounded_by_the_positions_and_says_what_is_wrong() -> None
     assert model.training
     assert max(len(h.ids) for h in found[0]) <= 16
     assert beam_generate(model, []) == []
-    for source, words in (([], "empty"), ([99], "outside the vocabulary"), ([3] * 17, "more than the model's context")):
+    for source, words in (
+        ([], "empty"),
+        ([99], "outside the vocabulary"),
+        ([3] * 17, "more than the model's context"),
+    ):
         with pytest.raises(ArrieroError, match=words):
             beam_generate(model, [source])
     with pytest.raises(ArrieroError, match="at least one beam"):

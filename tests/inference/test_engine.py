@@ -69,6 +69,34 @@ def test_grouped_heads_and_single_heads_both_work(tokenizer: Tokenizer, tiny: Ca
         assert logits.argmax(-1).tolist() == answer.ids
 
 
+RULES: dict[str, dict[str, object]] = {
+    "window": {"sliding_window": 5},
+    "alibi": {"positions": "alibi", "norm": "layer", "embedding_norm": True},
+    "alibi, six heads in two groups": {"positions": "alibi", "n_heads": 6, "head_dim": 8},
+    "learned positions": {"positions": "learned", "norm": "layer", "gated": False, "qkv_bias": True},
+    "sinusoids": {"positions": "sinusoidal", "arrangement": "post", "final_norm": False},
+    "half of each head turns": {"rotary_dim": 4, "arrangement": "parallel", "parallel_norms": 1},
+    "llama 3.1's frequencies": {
+        "rope_scaling": {"kind": "llama3", "factor": 8.0, "original_context_length": 16}
+    },
+}
+
+
+@pytest.mark.parametrize("switches", RULES.values(), ids=RULES.keys())
+def test_every_way_to_tell_positions_is_cached_right(
+    tokenizer: Tokenizer, tiny: Callable[..., Decoder], switches: dict[str, object]
+) -> None:
+    model, asked = tiny(5, **switches), prompts(5, seed=3)
+    answers = make(model, tokenizer, max_batch=3, prefill_chunk=7).generate([Request(p, GREEDY) for p in asked])
+    for prompt, answer in zip(asked, answers, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + answer.ids]))[0, len(prompt) - 1 : -1]
+        expected = torch.log_softmax(logits.double(), -1)
+        chosen = expected.gather(1, torch.tensor(answer.ids)[:, None])[:, 0]
+        assert answer.logprobs == pytest.approx(chosen.tolist(), abs=1e-4)
+        assert logits.argmax(-1).tolist() == answer.ids
+
+
 def test_seeds_repeat_under_load_and_differ_from_each_other(model: Decoder, tokenizer: Tokenizer) -> None:
     prompt = prompts(1)[0]
     requests = [Request(prompt, Sampling(seed=s, max_tokens=16, ignore_end=True)) for s in (1, 2, 1, 3, 1)]

@@ -50,7 +50,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
                "layer_norm_epsilon": 1e-3, "feed_forward_proj": "gelu"},
     ),
 }  # fmt: skip
-HEADS = {"Marian": "MarianMTModel", "Bart": "BartForConditionalGeneration", "T5": "T5ForConditionalGeneration"}
+HEADS = {
+    "Marian": "MarianMTModel",
+    "Bart": "BartForConditionalGeneration",
+    "T5": "T5ForConditionalGeneration",
+}
 
 
 @torch.no_grad()
@@ -72,7 +76,9 @@ def theirs_of(case: str, seed: int = 0) -> Any:
 @pytest.fixture(params=CASES)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Seq2Seq]:
     theirs = theirs_of(request.param)
-    if request.param == "t5 1.1":  # transformers 5 ties the head of a fresh model whatever its configuration says
+    if (
+        request.param == "t5 1.1"
+    ):  # transformers 5 ties the head of a fresh model whatever its configuration says
         with torch.no_grad():
             theirs.lm_head.weight = nn.Parameter(torch.randn(VOCABULARY, T5["d_model"]))
     theirs.save_pretrained(tmp_path)
@@ -98,9 +104,7 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 @torch.no_grad()
 def assert_same(ours: Seq2Seq, theirs: Any, *lengths: int) -> None:
     source, mask, target = batch(*lengths)
-    found = theirs(
-        input_ids=source, attention_mask=mask, decoder_input_ids=target, output_hidden_states=True
-    )
+    found = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target, output_hidden_states=True)
     memory = ours.encode(source, mask)
     hidden = ours.hidden(target, memory, mask)
     assert_close(memory[mask.bool()], found.encoder_last_hidden_state[mask.bool()])
@@ -144,7 +148,9 @@ def test_loss_gradients_and_log_probabilities(pair: tuple[Any, Seq2Seq]) -> None
     shared = theirs.get_input_embeddings().weight.grad[rows]
     assert (ours.embedding.weight.grad[rows] - shared).abs().max() <= 1e-4 * shared.abs().max()
     scored = ours.target_logprobs(source.tolist(), labels.tolist())
-    assert -sum(float(values.sum()) for values in scored) / labels.numel() == pytest.approx(loss.item(), rel=1e-5)
+    assert -sum(float(values.sum()) for values in scored) / labels.numel() == pytest.approx(
+        loss.item(), rel=1e-5
+    )
 
 
 def test_folders_written_here_load_there(pair: tuple[Any, Seq2Seq], tmp_path: Path) -> None:
@@ -156,6 +162,13 @@ def test_folders_written_here_load_there(pair: tuple[Any, Seq2Seq], tmp_path: Pa
     assert_same(load_model(tmp_path / "out"), theirs)
     for key in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
         assert getattr(back.config, key) == getattr(theirs.config, key)
+        assert getattr(back.generation_config, key) == getattr(theirs.config, key)
+    source, _, _ = batch()  # what it starts and ends with stands in the folder
+    written = back.generate(input_ids=source, do_sample=False, num_beams=3, max_new_tokens=9)
+    for row, one in zip(
+        written.tolist(), beam_generate(ours, source.tolist(), BeamSettings(3, max_tokens=9)), strict=True
+    ):
+        assert list(one[0].ids) == row[1 : 1 + len(one[0].ids)]
 
 
 def test_beam_search_is_transformers_generate(pair: tuple[Any, Seq2Seq]) -> None:
@@ -163,7 +176,13 @@ def test_beam_search_is_transformers_generate(pair: tuple[Any, Seq2Seq]) -> None
     source, mask, _ = batch(9)
     mask[2] = 1
     sources = [row[m.bool()].tolist() for row, m in zip(source, mask, strict=True)]
-    for beams, penalty, early in ((2, 1.0, False), (3, 0.4, True), (4, 2.0, "never"), (3, -1.0, False), (5, 0.0, True)):
+    for beams, penalty, early in (
+        (2, 1.0, False),
+        (3, 0.4, True),
+        (4, 2.0, "never"),
+        (3, -1.0, False),
+        (5, 0.0, True),
+    ):
         found = theirs.generate(
             input_ids=source, attention_mask=mask, num_beams=beams, length_penalty=penalty, early_stopping=early,
             do_sample=False, max_new_tokens=14, num_return_sequences=beams, return_dict_in_generate=True,
@@ -178,7 +197,9 @@ def test_beam_search_is_transformers_generate(pair: tuple[Any, Seq2Seq]) -> None
         input_ids=source, attention_mask=mask, num_beams=1, do_sample=False, max_new_tokens=14,
         forced_eos_token_id=None,
     )  # fmt: skip
-    for row, one in zip(greedy.tolist(), beam_generate(ours, sources, BeamSettings(1, max_tokens=14)), strict=True):
+    for row, one in zip(
+        greedy.tolist(), beam_generate(ours, sources, BeamSettings(1, max_tokens=14)), strict=True
+    ):
         assert list(one[0].ids) == row[1 : 1 + len(one[0].ids)]
 
 
@@ -201,9 +222,7 @@ def test_models_without_their_head_and_sharded_ones(tmp_path: Path) -> None:
 def test_what_a_folder_cannot_say_is_refused(tmp_path: Path) -> None:
     theirs_of("marian").save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(
-        json.dumps({**values, "share_encoder_decoder_embeddings": False})
-    )
+    (tmp_path / "config.json").write_text(json.dumps({**values, "share_encoder_decoder_embeddings": False}))
     with pytest.raises(ArrieroError, match="share_encoder_decoder_embeddings"):
         load_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({**values, "activation_function": "mish"}))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.training.objectives.causal import CausalObjective
 from arriero.training.objectives.sft import Row
 from arriero.training.precision import Arithmetic

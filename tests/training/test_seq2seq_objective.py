@@ -36,7 +36,13 @@ CONFIG = Seq2SeqConfig(
     context_length=128, dropout=0.0, pad_id=0, eos_id=1, start_id=2,
 )  # fmt: skip
 RELATIVE = CONFIG.model_copy(
-    update={"positions": "relative", "norm": "rms", "arrangement": "pre", "bias": False, "scale_attention": False}
+    update={
+        "positions": "relative",
+        "norm": "rms",
+        "arrangement": "pre",
+        "bias": False,
+        "scale_attention": False,
+    }
 )
 STAGE = get_stage("seq2seq")
 
@@ -64,7 +70,7 @@ def test_the_loss_is_smoothed_cross_entropy_of_each_pair_alone(smoothing: float)
     expected = 0.0
     for pair in pairs:
         written = torch.tensor(np.concatenate([[2], pair.target[:-1]]))[None]
-        log_probs = model(torch.tensor(pair.source)[None], written)[0].log_softmax(-1)
+        log_probs = model(torch.tensor(pair.source)[None], written)[0].detach().log_softmax(-1)
         likelihood = log_probs.gather(1, torch.tensor(pair.target)[:, None])[:, 0]
         # Szegedy et al., equation of section 7: (1 - e) of the weight on the target, e spread over all
         expected -= float(((1 - smoothing) * likelihood + smoothing * log_probs.mean(-1)).sum())
@@ -84,7 +90,9 @@ def test_micro_batches_do_not_change_the_gradient(config: Seq2SeqConfig) -> None
         batches = [objective.batch(part) for part in objective.parts(range(8), size)]
         weight = sum(objective.weight(batch) for batch in batches)
         loss = accumulate(model, objective, batches, weight, "fp32")["loss"] / weight
-        found.append((loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}))
+        found.append(
+            (loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        )
         model.zero_grad(set_to_none=True)
     assert found[0][1].keys() == dict(model.named_parameters()).keys()
     for loss, gradients in found[1:]:
@@ -94,7 +102,9 @@ def test_micro_batches_do_not_change_the_gradient(config: Seq2SeqConfig) -> None
 
 
 @pytest.mark.parametrize("block", [40 * 3, 1 << 22])
-def test_the_blocked_smoothed_loss_has_the_plain_gradient(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocked_smoothed_loss_has_the_plain_gradient(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(head, "BLOCK_LOGITS", block)
     model = make_model()
     hidden = torch.randn(10, 16, requires_grad=True)
@@ -126,7 +136,11 @@ def test_flops_of_any_batch_from_a_few_traces_are_exact(config: Seq2SeqConfig, p
     objective = Seq2SeqObjective([], 2, 0.1)
     work = Work(config, objective, TrainSettings(), precision)
     flops = PairFlops(work)
-    for shape in (PairShape(3, 90, 64, False, 30), PairShape(1, 23, 5, False, 22), PairShape(5, 256, 640, False, 128)):
+    for shape in (
+        PairShape(3, 90, 64, False, 30),
+        PairShape(1, 23, 5, False, 22),
+        PairShape(5, 256, 640, False, 128),
+    ):
         batch = objective.synthetic(shape)
         assert flops.training(batch) == pytest.approx(step_figures(work, [shape], None).flops, rel=1e-9)
         assert flops.evaluation(batch) == pytest.approx(evaluation_figures(work, shape, None).flops, rel=1e-9)
@@ -144,7 +158,10 @@ def test_inverse_square_root_is_the_papers_schedule() -> None:
 
 
 def test_evaluation_leaves_dropout_out() -> None:
-    model, objective = make_model(CONFIG.model_copy(update={"dropout": 0.5})), Seq2SeqObjective(make_pairs(), 2)
+    model, objective = (
+        make_model(CONFIG.model_copy(update={"dropout": 0.5})),
+        Seq2SeqObjective(make_pairs(), 2),
+    )
     model.train()
     losses = {evaluate(model, objective, range(9), micro_batch=4, precision="fp32")["loss"] for _ in range(2)}
     assert len(losses) == 1
@@ -220,7 +237,9 @@ def test_a_run_leaves_a_model_and_true_facts(
     outcome = STAGE.run(settings, {"tokenizer": letters}, context)
     model, tokenizer = load_model(context.folder), Tokenizer.load(context.folder)
     assert isinstance(model, Seq2Seq)
-    assert ModelSpec.model_validate(outcome.spec.model_dump()).n_parameters == sum(model.parameter_counts().values())
+    assert ModelSpec.model_validate(outcome.spec.model_dump()).n_parameters == sum(
+        model.parameter_counts().values()
+    )
     assert model.config == Seq2SeqConfig.parse(outcome.spec.config, "the spec")
     ids = (model.config.start_id, model.config.eos_id, model.config.pad_id)
     assert ids == (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
@@ -232,7 +251,9 @@ def test_a_run_leaves_a_model_and_true_facts(
     assert [record.name for record in outcome.licenses] == ["unknown"]
 
 
-def test_the_plan_is_near_the_run(letters: Artifact, make_context: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_plan_is_near_the_run(
+    letters: Artifact, make_context: Callable[..., Any], tmp_path: Path
+) -> None:
     from types import SimpleNamespace
 
     settings = settings_for(write_reversals(tmp_path / "data.jsonl", 60, 3, 40))
@@ -267,7 +288,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     assert (whole.folder / name).read_bytes() == (again.folder / name).read_bytes()
 
 
-def test_what_cannot_be_trained_is_said(letters: Artifact, make_context: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_cannot_be_trained_is_said(
+    letters: Artifact, make_context: Callable[..., Any], tmp_path: Path
+) -> None:
     long = write_reversals(tmp_path / "long.jsonl", 5, 50, 60)
     for changes, words in (
         ({"holdout_share": 0.0}, "no pair fits into a context_length of 32"),
@@ -284,7 +307,9 @@ def test_what_cannot_be_trained_is_said(letters: Artifact, make_context: Callabl
 
 
 @pytest.mark.slow
-def test_strings_are_learnt_backwards(letters: Artifact, make_context: Callable[..., Any], tmp_path: Path) -> None:
+def test_strings_are_learnt_backwards(
+    letters: Artifact, make_context: Callable[..., Any], tmp_path: Path
+) -> None:
     """Proof (a) of the original Transformer: unseen strings are reversed, found by beam search."""
     data = write_reversals(tmp_path / "data.jsonl", 20_000, 4, 12)
     settings = settings_for(

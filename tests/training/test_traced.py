@@ -7,13 +7,17 @@ import torch
 
 from arriero.cost.device import DeviceProfile
 from arriero.cost.trace import trace
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
+from arriero.models.feedforward_config import FeedForwardConfig
+from arriero.models.recurrent import Recurrent
+from arriero.models.recurrent_config import RecurrentConfig
 from arriero.training import traced
 from arriero.training.objectives.base import Objective, Shape
 from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.dpo import DpoObjective
 from arriero.training.objectives.sft import SftObjective
+from arriero.training.objectives.stream import StreamObjective
 from arriero.training.optimizer import clip_gradients, make_optimizer
 from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
@@ -100,3 +104,62 @@ def test_the_fake_step_is_the_real_step() -> None:
     real = trace(make, step, fake=False)
     assert real.flops == fake.flops
     assert real.peak_bytes == pytest.approx(fake.peak_bytes, rel=0.01)
+
+
+def recurrent(family: str, **changes: Any) -> tuple[RecurrentConfig, StreamObjective]:
+    values = {"vocab_size": 300, "d_model": 40, "n_layers": 2, "d_embedding": 24, **changes}
+    config = RecurrentConfig.model_validate({"family": family, **values})
+    return config, StreamObjective(PlannedWindows(40, 64), 64, True, streams=4)
+
+
+@pytest.mark.parametrize(("family", "gates"), [("lstm", 4), ("rnn", 1)])
+@pytest.mark.parametrize("layers", [1, 2, 5])
+def test_recurrent_steps_are_counted_by_the_closed_form(family: str, gates: int, layers: int) -> None:
+    """2 g h (e + h) a token and layer forward, three times that in training; and the head."""
+    config, objective = recurrent(family, n_layers=layers, tie_embeddings=False)
+    tokens = 3 * 64
+    body = 2 * gates * 40 * ((24 + 40) + (layers - 1) * (40 + 40))
+    head = 2 * 300 * 40
+    work = Work(config, objective, TrainSettings(), "fp32")
+    shape = Shape(3, 64, tokens, True)
+    assert evaluation_figures(work, shape, None).flops == tokens * (body + head)
+    assert step_figures(work, [shape], None).flops == 3 * tokens * (body + head)
+    flops = TracedFlops(work)
+    for rows, length in ((3, 64), (2, 37)):
+        batch = objective.synthetic(Shape(rows, length, rows * length, True))
+        assert flops.training(batch) == pytest.approx(3 * rows * length * (body + head), rel=1e-9)
+        assert flops.evaluation(batch) == pytest.approx(rows * length * (body + head), rel=1e-9)
+
+
+def test_feed_forward_steps_are_counted_by_the_closed_form() -> None:
+    config = FeedForwardConfig(vocab_size=84, d_model=48, d_embedding=8, window=5)
+    objective = CausalObjective(PlannedWindows(4, 64), 64, document_mask=True)
+    work, tokens = Work(config, objective, TrainSettings(), "fp32"), 2 * 64
+    forward = 2 * (5 * 8 * 48 + 48 * 84 + 5 * 8 * 84)
+    shape = Shape(2, 64, tokens, True)
+    assert evaluation_figures(work, shape, None).flops == tokens * forward
+    assert step_figures(work, [shape], None).flops == 3 * tokens * forward
+
+
+@pytest.mark.parametrize("family", ["lstm", "rnn"])
+def test_the_fake_recurrent_step_is_the_real_step(family: str) -> None:
+    config, objective = recurrent(family, d_model=96)
+    shape = Shape(4, 64, 256, True)
+    fake = step_figures(Work(config, objective, TrainSettings(), "fp32"), [shape], None)
+
+    def make() -> list[Any]:
+        model = Recurrent(config)
+        model.init_weights(0)
+        traced.head_parameters(model)
+        return [model, make_optimizer(model.parameters(), TrainSettings()), objective.synthetic(shape)]
+
+    def step(state: list[Any]) -> None:
+        model, optimizer, batch = state
+        accumulate(model, objective, [batch], 256, "fp32")
+        clip_gradients(list(model.parameters()), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    real = trace(make, step, fake=False)
+    assert real.flops == fake.flops and not real.uncounted
+    assert real.peak_bytes == pytest.approx(fake.peak_bytes, rel=0.05)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.training.loop import train
 from arriero.training.model_folder import full_disk_is_an_error
 from arriero.training.objectives.sft import Row, SftObjective

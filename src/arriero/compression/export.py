@@ -1,18 +1,19 @@
-"""Stage "export": a clean Hugging Face folder, checked by loading it back."""
+"""Stage "export": a model for other tools, checked by loading it back."""
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from arriero.artifacts import Artifact
 from arriero.artifacts.commit import write_bytes_atomic
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile, Rate
-from arriero.errors import ArrieroError
+from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import (
     Context,
     Input,
@@ -29,14 +30,10 @@ from arriero.stage import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from arriero.compression.export_formats import Format
     from arriero.models.decoder_config import DecoderConfig
-    from arriero.models.decoder import Decoder
 
 RATE = "export.bytes_per_s"
-TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
-"""Largest change of a logit that storing the weights in this dtype may bring, relative to the largest logit."""
-EXACT = 1e-5
-"""The same where the way of storing does not change."""
 CHECK_ROWS, CHECK_LENGTH = 2, 64
 _PROBE_CONFIG: dict[str, Any] = {
     "vocab_size": 4096, "d_model": 256, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2, "d_ff": 704, "context_length": 64
@@ -44,39 +41,62 @@ _PROBE_CONFIG: dict[str, Any] = {
 
 
 class ExportSettings(StageSettings):
-    dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field(
-        default="keep", description="of the weights; keep leaves them as they are, quantised ones too"
+    format: Literal["huggingface", "gguf"] = Field(
+        default="huggingface", description="a Hugging Face folder, or a GGUF file for llama.cpp"
     )
-    format: Literal["hf"] = Field(default="hf", description="hf: a Hugging Face folder")
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field(
+        default="keep",
+        description="of the weights in a folder; keep leaves them as they are, quantised ones too",
+    )
+    gguf_type: Literal["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"] | None = Field(
+        default=None, description="of the matrices in a GGUF file; F16 by default"
+    )
 
-    def target_dtype(self) -> str | None:
-        """The dtype to convert to; None leaves everything as it is stored."""
-        return None if self.dtype == "keep" else self.dtype
+    @field_validator("gguf_type", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fit_the_format(self) -> ExportSettings:
+        if self.format == "gguf" and self.dtype != "keep":
+            raise ValueError("dtype is of Hugging Face folders; set gguf_type for format gguf")
+        if self.format != "gguf" and self.gguf_type is not None:
+            raise ValueError("gguf_type needs format gguf")
+        return self
+
+    def writer(self) -> Format:
+        """What writes this format."""
+        from arriero.compression.export_formats import GgufExport, HuggingFaceFolder
+
+        if self.format == "gguf":
+            return GgufExport(self.gguf_type or "F16")
+        return HuggingFaceFolder(None if self.dtype == "keep" else self.dtype)
 
 
 @register
 class Export(Stage[ExportSettings]):
-    """Write a model as a Hugging Face folder for other tools, with a model card.
+    """Write a model for other tools, with a model card: a Hugging Face folder, or a GGUF file with its tokenizer.
 
-    The folder is loaded back and its logits are compared with the source's on random ids; if they are off, the
-    stage fails. A quantised model stays quantised with dtype keep, and becomes a plain one with any other.
+    What is written is loaded back and its logits are compared with the source's on random ids; if they are off, the
+    stage fails. In a GGUF file every weight is compared as well. A quantised model stays quantised with format
+    huggingface and dtype keep, and becomes a plain one with any other.
     """
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     makes: ClassVar = "model"
     inputs: ClassVar[dict[str, Input]] = {"model": Input("model", "the model to hand on")}
-    help: ClassVar[str] = "Write a model as a checked Hugging Face folder with a model card"
+    help: ClassVar[str] = "Write a model as a checked Hugging Face folder or GGUF file with a model card"
     Settings = ExportSettings
 
     def plan(self, settings: ExportSettings, specs: Specs, device: DeviceProfile) -> Plan:
-        from arriero.models.checkpoint import predicted_file_bytes
-        from arriero.models.decoder_config import DecoderConfig
+        from arriero.models.checkpoint import parse_config
 
         source: ModelSpec = specs["model"]
-        config = DecoderConfig.parse(source.config, "the model to export")
-        stored = _stored(settings, source)
-        size = source.weight_bytes if stored == source.format else predicted_file_bytes(config, stored)
+        config: DecoderConfig = parse_config(source.config, "the model to export")
+        writer = settings.writer()
+        size, stored = writer.weight_bytes(source, config), writer.stored(source)
         spec = ModelSpec(
             config=source.config, n_parameters=source.n_parameters, weight_bytes=size, format=stored
         )
@@ -85,31 +105,36 @@ class Export(Stage[ExportSettings]):
             estimate=Estimate(
                 seconds=_seconds(source, spec, device),
                 peak_memory=Quantity.band(
-                    # source and copy in float32, both files mapped
+                    # source and copy in float32, both files read
                     device.process_bytes + 8 * source.n_parameters + source.weight_bytes + size,
                     0.4, "B", "modelled", "the source and the folder loaded back, for the comparison",
                 ),
                 flops=Quantity.exact(_check_flops(config), "FLOP", "modelled", "the two forward passes compared"),
             ),
+            notes=["the tokenizer's part of the GGUF file is not in the bytes"] if settings.format == "gguf" else [],
         )  # fmt: skip
 
     def run(self, settings: ExportSettings, inputs: Inputs, context: Context) -> Outcome:
         from arriero.compression.companions import copy_companions
         from arriero.compression.model_card import model_card, training_licenses
-        from arriero.models.checkpoint import read_format
-        from arriero.models.tensor_files import SINGLE
 
         source: Artifact = inputs["model"]
+        writer, stored = settings.writer(), settings.writer().stored(ModelSpec.model_validate(source.manifest.spec))
+
+        def advance(written: int) -> None:
+            if context.stop_requested():
+                raise Interrupted("stopped while exporting; the same command does this stage again")
+
         context.progress(0, 3, "steps")
-        model = _write(source.path, context.folder, settings.target_dtype())
+        model = writer.write(source, context.folder, advance)
         copied = copy_companions(source.path, context.folder)
         context.progress(1, 3, "steps")
-        change = _check(source.path, context.folder, context.seed)
+        writer.check_weights(model, context.folder)
+        change = _check(source.path, writer, context.folder, stored, context.seed)
         context.count_flops(_check_flops(model.config))
         context.progress(2, 3, "steps")
-        size = (context.folder / SINGLE).stat().st_size
+        size = writer.written_bytes(context.folder)
         counts = model.parameter_counts()
-        stored = read_format(context.folder)
         card = model_card(source, model.config, counts, stored, size)
         write_bytes_atomic(context.folder / "README.md", card.encode())
         context.progress(3, 3, "steps")
@@ -133,71 +158,49 @@ class Export(Stage[ExportSettings]):
     def probe(self) -> dict[str, Rate]:
         import tempfile
 
-        from arriero.models.checkpoint import save_model
-        from arriero.models.decoder_config import DecoderConfig
+        from arriero.compression.export_formats import HuggingFaceFolder
+        from arriero.models.checkpoint import load_decoder, save_model
         from arriero.models.decoder import Decoder
-        from arriero.models.tensor_files import SINGLE
+        from arriero.models.decoder_config import DecoderConfig
 
         model = Decoder(DecoderConfig.model_validate(_PROBE_CONFIG))
         model.init_weights(0)
+        writer = HuggingFaceFolder(None)
         with tempfile.TemporaryDirectory() as name:
             source, target = Path(name, "source"), Path(name, "target")
             save_model(model, source)
             started = time.perf_counter()
-            _write(source, target, None)
-            _check(source, target, 0)
+            save_model(load_decoder(source), target)
+            _check(source, writer, target, "float32", 0)
             elapsed = time.perf_counter() - started
-            size = (source / SINGLE).stat().st_size + (target / SINGLE).stat().st_size
+            size = writer.written_bytes(source) + writer.written_bytes(target)
         return {RATE: Rate(per_s=size / elapsed, spread=1.0, unit="B")}
 
 
-def _stored(settings: ExportSettings, source: ModelSpec) -> str:
-    """How the weights will be stored."""
-    return settings.target_dtype() or source.format
-
-
-def _write(source: Path, target: Path, dtype: str | None) -> Decoder:
-    """Load, convert if a dtype is asked for, and write; returns the model that was written."""
-    import torch
-
-    from arriero.models.checkpoint import load_decoder, read_special_ids, save_model
-    from arriero.models.layers.quantized import use_plain_layers
-
-    if dtype is None:
-        model = load_decoder(source)
-        dtype = str(model.embedding.weight.dtype).removeprefix("torch.")
-    else:
-        model = load_decoder(source, dtype="float32")
-        use_plain_layers(model, torch.float32)
-    save_model(model, target, dtype, **read_special_ids(source))
-    return model
-
-
-def _check(source: Path, target: Path, seed: int) -> float:
-    """Largest change of a logit from ``source`` to ``target``, relative to the largest logit.
+def _check(source: Path, writer: Format, folder: Path, stored: str, seed: int) -> float:
+    """Largest change of a logit from ``source`` to what was written, relative to the largest logit.
 
     Raises:
-        ArrieroError: it is more than the dtype explains.
+        ArrieroError: it is more than the way of storing explains.
     """
     import torch
 
     from arriero.models.checkpoint import load_decoder, read_config, read_format
 
-    config = read_config(target)
+    config = read_config(source)
     generator = torch.Generator().manual_seed(seed)
     shape = CHECK_ROWS, min(CHECK_LENGTH, config.context_length)
     ids = torch.randint(0, config.vocab_size, shape, generator=generator)
     logits: list[Tensor] = []
-    for folder in (source, target):
+    for path in (source, writer.readable(folder)):
         with torch.inference_mode():
-            logits.append(load_decoder(folder, dtype="float32")(ids))
+            logits.append(load_decoder(path, dtype="float32")(ids))
     change = ((logits[0] - logits[1]).abs().max() / logits[0].abs().max()).item()
-    stored = read_format(target)
-    allowed = EXACT if stored == read_format(source) else TOLERANCE[stored]
-    if not change <= allowed:  # NaN is off, too
+    allowed = writer.allowed_change(stored, read_format(source))
+    if not change <= (math.inf if allowed is None else allowed):  # NaN is off, too
         raise ArrieroError(
-            f"the exported folder gives other logits than its source: off by {change:.2g} of the largest, "
-            f"{allowed:g} is allowed for {stored}; export it as float32"
+            f"the exported model gives other logits than its source: off by {change:.2g} of the largest, "
+            f"{allowed or math.inf:g} is allowed for {stored}; export it as float32"
         )
     return change
 

@@ -29,7 +29,7 @@ def model_card(
         stored: how the weights are stored (float32, int4 ...).
     """
     sections = [
-        _front_matter(),
+        _front_matter(stored),
         f"# {_plain(source.name)}",
         "A causal language model of the Llama architecture, made and exported with Arriero.",
         _shape_section(config, counts, stored, weight_bytes),
@@ -46,8 +46,9 @@ def training_licenses(source: Artifact) -> list[LicenseRecord]:
     return merge_licenses(*(artifact.manifest.licenses for artifact in steps))
 
 
-def _front_matter() -> str:
-    return "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- arriero\n- llama\n---"
+def _front_matter(stored: str) -> str:
+    library = "gguf" if stored.startswith("gguf") else "transformers"
+    return f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- arriero\n- llama\n---"
 
 
 def _shape_section(config: DecoderConfig, counts: dict[str, int], stored: str, weight_bytes: int) -> str:
@@ -96,6 +97,8 @@ def _licence_section(records: list[LicenseRecord]) -> str:
 
 
 def _use_section(stored: str) -> str:
+    if stored.startswith("gguf"):
+        return "## Use\n\n```sh\nllama-cli -m model.gguf\n```"
     text = (
         "## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\ntokenizer = AutoTokenizer.from_pretrained(".")\n```'

@@ -110,7 +110,10 @@ def quantize_model(
     errors: dict[str, list[float]] = {}
     for name, layer in layers.items():
         rounded = round_weight(layer.weight.detach(), scheme, scale_dtype, where=name)
-        quantised = QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name)
+        biased = layer.bias is not None
+        quantised = QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name, bias=biased)
+        if biased:
+            quantised.bias = layer.bias.detach().to(scale_dtype)
         quantised.weight_packed.copy_(pack(rounded.codes, scheme.bits))
         quantised.weight_scale = rounded.scale
         replace_layer(model, name, quantised)

@@ -15,6 +15,8 @@ from arriero.stage import ComparisonSpec, ModelSpec, Plan, Specs, TokensSpec
 
 _TRACED_LENGTH = 256
 """Rows of models without a context are traced at this length at most: their work goes with the tokens alone."""
+_START_SECONDS, _MODEL_SECONDS = 0.5, 0.15
+"""Reading the documents, and per model reading its files and tracing it for the FLOP count; measured on two cores."""
 _LOG_BYTES = 8
 """Of a scored token's log-probability, kept for every model until the mixtures are fitted."""
 
@@ -36,6 +38,8 @@ def plan_comparison(settings: CompareSettings, specs: Specs, device: DeviceProfi
     nets = [model for model in models if family_of(model) != NGRAM]
     passes = [_net_pass(model, mean, settings.stride, device) for model in nets]
     seconds = [timed(documents * sum(found.seconds for found in passes), device)]
+    start = _START_SECONDS + _MODEL_SECONDS * len(models)
+    seconds.append(Quantity.band(start, 1.0, "s", "modelled", "start-up"))
     ngrams = [int(model.config["order"]) for model in models if family_of(model) == NGRAM]
     if ngrams:
         seconds.append(_ngram_seconds(ngrams, tokens, documents * mean, device))

@@ -91,16 +91,17 @@ def _cell(figure: Figure | None) -> str:
 
 def comparison_markdown(found: Comparison) -> str:
     """Families as rows, views as columns, then the verdicts and what the figures rest on."""
+    views = [view for view in VIEWS if any(family.figure(view) for family in found.families)]
     titles = {**VIEWS, "mixture": f"mixed with {found.ngram}"}
     lines = [
         "| model | year | parameters | runs | tokens | CPU seconds | "
-        + " | ".join(f"{titles[view]}, bits/byte" for view in VIEWS)
+        + " | ".join(f"{titles[view]}, bits/byte" for view in views)
         + " |",
-        "| --- " * (6 + len(VIEWS)) + "|",
+        "| --- " * (6 + len(views)) + "|",
     ]
     for family in found.families:
         tokens = f"{family.tokens:,.0f}" if family.tokens is not None else "–"
-        cells = [_cell(family.figure(view)) for view in VIEWS]
+        cells = [_cell(family.figure(view)) for view in views]
         lines.append(
             f"| {family.name} | {family.year or '–'} | {family.n_parameters:,} | {len(family.runs)} | {tokens} | "
             f"{family.cpu_seconds:,.1f} | " + " | ".join(cells) + " |"

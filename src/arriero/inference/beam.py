@@ -77,7 +77,9 @@ class _Search:
         Args:
             candidates: (log-probability of the whole, open row, token), best first; as many as any choice needs.
         """
-        beams, kept, parents = self.settings.beams, [], []
+        beams = self.settings.beams
+        kept: list[tuple[float, tuple[int, ...]]] = []
+        parents: list[int] = []
         for place, (log_prob, row, token) in enumerate(candidates):
             ids = (*self.open[row][1], token)
             if token in self.eos or len(ids) == self.settings.max_tokens:
@@ -146,8 +148,10 @@ def _best(log_probs: Tensor, search: _Search, eos: frozenset[int]) -> list[tuple
     ``beams`` of them may end, one for each row and end token; the others go on. So (1 + end tokens) x beams are
     enough for ``beams`` open rows to remain.
     """
-    rows, vocab_size = log_probs.shape
-    before = torch.tensor([log_prob for log_prob, _ in search.open], dtype=torch.float64, device=log_probs.device)
+    vocab_size = log_probs.shape[1]
+    before = torch.tensor(
+        [log_prob for log_prob, _ in search.open], dtype=torch.float64, device=log_probs.device
+    )
     total = (log_probs + before[:, None]).flatten()
     values, places = total.topk(min(len(total), (1 + max(1, len(eos))) * search.settings.beams))
     return [

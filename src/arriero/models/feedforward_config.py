@@ -15,14 +15,18 @@ class FeedForwardConfig(ModelConfig):
     family: Literal["feedforward"] = Field(default="feedforward", description="always feedforward")
     d_model: int = Field(ge=1, description="width of the hidden layer")
     d_embedding: int = Field(default=32, ge=1, description="width of the embedding")
-    window: int = Field(default=16, ge=1, description="tokens that the next one is told from: n - 1 of an n-gram")
+    window: int = Field(
+        default=16, ge=1, description="tokens that the next one is told from: n - 1 of an n-gram"
+    )
     direct: bool = Field(default=True, description="a linear path from the embeddings to the logits")
     two_biases: bool = Field(
         default=True,
         description="a bias for either path to the logits; false = the paper's single one (they act as their sum)",
     )
     init_std: float = Field(
-        default=0.1, gt=0, description="standard deviation of fresh embeddings; other weights follow their width"
+        default=0.1,
+        gt=0,
+        description="standard deviation of fresh embeddings; other weights follow their width",
     )
 
     @property

@@ -35,7 +35,9 @@ class FeedForwardLM(nn.Module):
         self.embedding = Embedding(config.vocab_size, config.d_embedding)
         self.feed_forward = Linear(config.inputs, config.d_model, bias=True)
         self.head = Linear(config.d_model, config.vocab_size, bias=True)
-        self.direct = Linear(config.inputs, config.vocab_size, bias=config.two_biases) if config.direct else None
+        self.direct = (
+            Linear(config.inputs, config.vocab_size, bias=config.two_biases) if config.direct else None
+        )
 
     @property
     def width(self) -> int:
@@ -51,7 +53,11 @@ class FeedForwardLM(nn.Module):
             if parameter.dim() == 1:
                 parameter.zero_()
                 continue
-            std = self.config.init_std if name.startswith("embedding") else 1 / math.sqrt(3 * parameter.shape[1])
+            std = (
+                self.config.init_std
+                if name.startswith("embedding")
+                else 1 / math.sqrt(3 * parameter.shape[1])
+            )
             if name.startswith("direct"):
                 std /= 10
             parameter.copy_(torch.empty(parameter.shape, device="cpu").normal_(0.0, std, generator=generator))
@@ -65,7 +71,9 @@ class FeedForwardLM(nn.Module):
         """``state`` with the rows that are True in ``rows`` (bool [B]) as they are before any token."""
         return (state[0].masked_fill(rows[:, None], NOTHING),)
 
-    def hidden(self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None
+    ) -> Tensor:
         """The hidden layer at all places, with the window's embeddings behind it where there is a direct path.
 
         Args:
@@ -94,6 +102,8 @@ class FeedForwardLM(nn.Module):
         x = self.embedding(seen.clamp(min=0)) * known[..., None]
         x = x.flatten(2)
         hidden = torch.tanh(self.feed_forward(x))
+        if self.config.dropout:
+            hidden = F.dropout(hidden, self.config.dropout, self.training)
         if self.direct is not None:
             hidden = torch.cat([hidden, x.to(hidden.dtype)], dim=-1)
         # a document that began inside hides what lies before it from the tokens that follow

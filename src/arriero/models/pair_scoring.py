@@ -21,7 +21,9 @@ Sequences = Sequence[Sequence[int]]
 def target_logprobs(model: Seq2Seq, sources: Sequences, targets: Sequences) -> list[np.ndarray]:
     """See :meth:`arriero.models.seq2seq.Seq2Seq.target_logprobs`."""
     if len(sources) != len(targets):
-        raise ArrieroError(f"{len(sources)} sources and {len(targets)} targets; there should be as many of each")
+        raise ArrieroError(
+            f"{len(sources)} sources and {len(targets)} targets; there should be as many of each"
+        )
     results = [np.zeros(0) for _ in targets]
     training = model.training
     model.eval()
@@ -39,7 +41,8 @@ def target_logprobs(model: Seq2Seq, sources: Sequences, targets: Sequences) -> l
 def _batches(sources: Sequences, targets: Sequences) -> Iterator[list[int]]:
     """Indices of pairs with a target, those of like length together, at most TOKENS_PER_BATCH padded tokens."""
     order = sorted(
-        (i for i in range(len(targets)) if len(targets[i])), key=lambda i: (-len(targets[i]), -len(sources[i]))
+        (i for i in range(len(targets)) if len(targets[i])),
+        key=lambda i: (-len(targets[i]), -len(sources[i])),
     )
     batch: list[int] = []
     width = 0
@@ -58,6 +61,8 @@ def _score(model: Seq2Seq, sources: Sequences, targets: Sequences) -> list[np.nd
     source, source_mask = padded(model, sources, "source")
     written, _ = padded(model, targets, "target")
     start = torch.full((len(targets), 1), model.config.start_id, device=written.device)
-    hidden = model.hidden(torch.cat([start, written[:, :-1]], dim=1), model.encode(source, source_mask), source_mask)
+    hidden = model.hidden(
+        torch.cat([start, written[:, :-1]], dim=1), model.encode(source, source_mask), source_mask
+    )
     values = chosen_logprobs(model, hidden, written).cpu().numpy()
     return [values[row, : len(target)].copy() for row, target in enumerate(targets)]

@@ -38,7 +38,8 @@ class Recurrent(nn.Module):
         layer, width = _LAYERS[config.family], config.embedding_width
         self.embedding = Embedding(config.vocab_size, width)
         self.layers: nn.ModuleList = nn.ModuleList(
-            layer(config.d_model if n else width, config.d_model, config.two_biases) for n in range(config.n_layers)
+            layer(config.d_model if n else width, config.d_model, config.two_biases)
+            for n in range(config.n_layers)
         )
         self.n_states = layer.n_states
         narrow = config.tie_embeddings and width != config.d_model
@@ -80,7 +81,9 @@ class Recurrent(nn.Module):
         """``state`` with the rows that are True in ``rows`` (bool [B]) as they are before any token."""
         return tuple(part * ~rows[:, None, None] for part in state)
 
-    def hidden(self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None
+    ) -> Tensor:
         """States of the last layer, as the head takes them: ids int64 [B, T] -> [B, T, width].
 
         Args:

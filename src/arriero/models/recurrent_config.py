@@ -21,14 +21,17 @@ class RecurrentConfig(ModelConfig):
     n_layers: int = Field(default=1, ge=1, description="recurrent layers, one above the other")
     d_embedding: int = Field(default=0, ge=0, description="width of the embedding; 0 = d_model")
     tie_embeddings: bool = Field(
-        default=True, description="the head shares the embedding table (after a projection where widths differ)"
+        default=True,
+        description="the head shares the embedding table (after a projection where widths differ)",
     )
     two_biases: bool = Field(
         default=True,
         description="a bias for either product of a layer, as torch and cuDNN have; they only act as their sum",
     )
     init_std: float = Field(
-        default=0.1, gt=0, description="standard deviation of fresh embeddings; other weights follow their width"
+        default=0.1,
+        gt=0,
+        description="standard deviation of fresh embeddings; other weights follow their width",
     )
 
     @property

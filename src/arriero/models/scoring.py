@@ -7,15 +7,12 @@ token scores texts of any length, a stretch of all rows at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from arriero.errors import ArrieroError
-
-if TYPE_CHECKING:
-    from arriero.models.decoder import Decoder
 
 TOKENS_PER_BATCH = 4096
 LOGITS_PER_CHUNK = 1 << 22

@@ -26,14 +26,18 @@ class Seq2SeqConfig(ModelConfig):
     encoder_d_ff: int = Field(ge=1, description="width of the encoder's feed-forward layers")
     decoder_d_ff: int = Field(ge=1, description="width of the decoder's; by default the same")
     context_length: int = Field(
-        default=512, ge=1, description="longest source and longest target in tokens; no bound for relative positions"
+        default=512,
+        ge=1,
+        description="longest source and longest target in tokens; no bound for relative positions",
     )
 
     positions: Literal["sinusoidal", "sinusoidal_halves", "learned", "relative"] = Field(
         default="sinusoidal",
         description="sinusoids by turns (the paper) or sines before cosines (Marian); a table; T5's buckets",
     )
-    position_offset: int = Field(default=0, ge=0, description="unused first rows of the learned tables (BART)")
+    position_offset: int = Field(
+        default=0, ge=0, description="unused first rows of the learned tables (BART)"
+    )
     relative_buckets: int = Field(default=32, ge=4, description="buckets of distances (T5)")
     relative_max_distance: int = Field(default=128, ge=2, description="from here on one bucket (T5)")
 
@@ -49,13 +53,17 @@ class Seq2SeqConfig(ModelConfig):
     scale_embedding: bool = Field(default=True, description="embeddings are multiplied by sqrt(d_model)")
     scale_attention: bool = Field(default=True, description="scores are divided by sqrt(head_dim); not in T5")
     tie_embeddings: bool = Field(default=True, description="source, target and head share one table")
-    scale_head: bool = Field(default=False, description="the head's input is divided by sqrt(d_model) (T5 1.0)")
+    scale_head: bool = Field(
+        default=False, description="the head's input is divided by sqrt(d_model) (T5 1.0)"
+    )
     head_bias: bool = Field(default=False, description="a fixed bias on the logits (Marian, BART)")
     init: Literal["glorot", "normal", "t5"] = Field(
         default="glorot",
         description="fresh weights: by fan-in and fan-out (tables d^-1/2); all with init_std; as in T5",
     )
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="share of a branch's values set to zero in training")
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="share of a branch's values set to zero in training"
+    )
 
     pad_id: int = Field(default=0, ge=0, description="fills up shorter rows")
     eos_id: int = Field(default=1, ge=0, description="ends a source and a target")
@@ -81,7 +89,9 @@ class Seq2SeqConfig(ModelConfig):
                 )
         for name in ("pad_id", "eos_id", "start_id"):
             if getattr(self, name) >= self.vocab_size:
-                raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocab_size}")
+                raise ValueError(
+                    f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocab_size}"
+                )
         if self.positions == "relative" and self.relative_max_distance <= self.relative_buckets // 2:
             raise ValueError(
                 f"relative_max_distance {self.relative_max_distance} should be more than half of "

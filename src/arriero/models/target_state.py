@@ -26,7 +26,9 @@ class TargetCache:
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layers
         self._scale = scale
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None
+    ) -> Tensor:
         """Store this layer's keys and values [R, H, 1, Dh] and attend over all so far."""
         before = self._layers[layer]
         if before is not None:

@@ -43,22 +43,34 @@ def extend(tokenizer: Tokenizer, texts: Iterable[str], pieces: int, min_frequenc
     Raises:
         ArrieroError: the tokenizer is no BPE, or has no pieces for bytes and none for characters.
     """
-    definition = tokenizer.definition
-    _check(tokenizer, definition)
+    _check(tokenizer, tokenizer.definition)
     texts = list(texts)
-    vocab: dict[str, int] = definition["model"]["vocab"]
-    for token in definition[
-        "added_tokens"
-    ]:  # with their ids, so that the numbers of the new pieces lie after them
-        vocab.setdefault(token["content"], token["id"])
-    size = tokenizer.vocab_size
+    characters: list[str] = []
     if tokenizer.pieces.kind == "metaspace":
-        for character in _new_characters(tokenizer, vocab, texts, pieces // 2, min_frequency):
-            vocab[character] = size
-            size += 1
-    wanted = tokenizer.vocab_size + pieces
-    with_characters = _made(definition, tokenizer)
-    for left, right in _learn(_words(with_characters, texts), with_characters, wanted - size, min_frequency):
+        characters = _new_characters(tokenizer, texts, min_frequency)
+    taken = min(len(characters), pieces // 2)
+    while True:
+        extended = _extended(tokenizer, texts, characters[:taken], pieces, min_frequency)
+        missing = tokenizer.vocab_size + pieces - extended.vocab_size
+        if not missing or taken == len(characters):
+            return extended
+        taken = min(len(characters), taken + missing)  # there were not enough merges
+
+
+def _extended(
+    tokenizer: Tokenizer, texts: Sequence[str], characters: Sequence[str], pieces: int, min_frequency: int
+) -> Tokenizer:
+    """With these characters and the merges that follow."""
+    definition = tokenizer.definition
+    vocab: dict[str, int] = definition["model"]["vocab"]
+    for token in definition["added_tokens"]:  # with their ids, so that the new pieces are numbered after them
+        vocab.setdefault(token["content"], token["id"])
+    size, wanted = tokenizer.vocab_size, tokenizer.vocab_size + pieces
+    for character in characters:
+        vocab[character] = size
+        size += 1
+    cutting = _made(definition, tokenizer)
+    for left, right in _learn(_words(cutting, texts), cutting, wanted - size, min_frequency):
         if left + right not in vocab:
             if size == wanted:
                 break
@@ -124,11 +136,11 @@ def _made(definition: dict[str, Any], like: Tokenizer) -> Tokenizer:
     return Tokenizer(core.to_str(pretty=False), like.config)
 
 
-def _new_characters(
-    tokenizer: Tokenizer, vocab: dict[str, int], texts: Sequence[str], most: int, min_frequency: int
-) -> list[str]:
+def _new_characters(tokenizer: Tokenizer, texts: Sequence[str], min_frequency: int) -> list[str]:
     """Characters without a piece, the most frequent first."""
-    normalizer = Core.from_str(json.dumps(tokenizer.definition)).normalizer
+    definition = tokenizer.definition
+    vocab = definition["model"]["vocab"]
+    normalizer = Core.from_str(json.dumps(definition)).normalizer
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(normalizer.normalize_str(text) if normalizer else text)
@@ -138,7 +150,7 @@ def _new_characters(
         room -= count
         if room < 0 and count >= min_frequency and character not in vocab and character not in "\n\r":
             chosen.append((-count, character))
-    return [character for _, character in sorted(chosen)[:most]]
+    return [character for _, character in sorted(chosen)]
 
 
 def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[str]:

@@ -91,7 +91,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         value, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        if isinstance(value, str) and name in ("strip", "lstrip", "rstrip") and not kwargs:
+        if isinstance(value, str) and name in ("strip", "lstrip", "rstrip"):  # kwargs: Jinja's own
             return _strip(value, *args, left=name != "rstrip", right=name != "lstrip")
         return super().call(__context, __obj, *args, **kwargs)
 

@@ -6,7 +6,7 @@ refused, for with another pattern the ids would silently differ. SentencePiece-t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arriero.errors import ArrieroError
@@ -44,6 +44,15 @@ def gguf_tokenizer_metadata(tokenizer: Tokenizer, rows: int | None = None) -> di
     else:
         found = _sentencepiece(definition, tokens, types)
     return {**found, **_special(tokenizer, definition)}
+
+
+def with_special_ids(metadata: dict[str, Any], ids: Mapping[str, Any]) -> dict[str, Any]:
+    """``metadata`` with what a model's ``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` say beyond it."""
+    ends = ids.get("eos_token_id")
+    ends = list(ends) if isinstance(ends, list | tuple) else [ends]
+    more = {"bos": ids.get("bos_token_id"), "eos": ends[0], "padding": ids.get("pad_token_id")}
+    found = {f"tokenizer.ggml.{name}_token_id": id for name, id in more.items() if id is not None}
+    return {**found, **metadata}
 
 
 def _tokens(definition: dict[str, Any], rows: int | None) -> tuple[list[str], list[int]]:

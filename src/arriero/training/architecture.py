@@ -30,12 +30,16 @@ _WINDOW = 256
 class ArchitectureSettings(TrainSettings):
     """Family and shape. What is left open is the preset's, or as usual for the family."""
 
-    family: str = Field(default="llama", description="kind of model: llama, gpt2, lstm, rnn, feedforward, ...")
+    family: str = Field(
+        default="llama", description="kind of model: llama, gpt2, lstm, rnn, feedforward, ..."
+    )
     preset: str = Field(
         default="", description="take the shape of a published model (see 'arriero models list'), new weights"
     )
     d_model: int | None = Field(
-        default=None, ge=2, description="width of the model, of a recurrent state or hidden layer; usually 256"
+        default=None,
+        ge=2,
+        description="width of the model, of a recurrent state or hidden layer; usually 256",
     )
     n_layers: int | None = Field(
         default=None, ge=1, description="decoder blocks (usually 6) or recurrent layers (usually 1)"
@@ -50,7 +54,9 @@ class ArchitectureSettings(TrainSettings):
         description="width of the feed-forward layer; usually 8/3 d_model, by 32, with a gate, else 4 d_model",
     )
     d_embedding: int | None = Field(
-        default=None, ge=1, description="width of the embedding of small nets; feedforward: usually 32, else d_model"
+        default=None,
+        ge=1,
+        description="width of the embedding of small nets; feedforward: usually 32, else d_model",
     )
     window: int | None = Field(
         default=None, ge=1, description="feedforward: tokens that the next one is told from; usually 16"
@@ -94,7 +100,12 @@ class ArchitectureSettings(TrainSettings):
             base = self._preset()
             family = get_family(base["family"] if base else self.family)
             given = self._given(family)
-            values = {**(base or _usual(family, given)), **given, "family": family.name, "vocab_size": vocab_size}
+            values = {
+                **(base or _usual(family, given)),
+                **given,
+                "family": family.name,
+                "vocab_size": vocab_size,
+            }
             config = family.config.model_validate(values)
             _check_that_all_are_read(family, config, given)
         except ValidationError as error:
@@ -133,6 +144,8 @@ class ArchitectureSettings(TrainSettings):
         given = {name: value for name, value in given.items() if value}
         given |= {name: getattr(self, name) for name in ("tie_embeddings", "direct", "dropout")}
         given = {name: value for name, value in given.items() if value is not None}
+        for name in sorted(given.keys() - family.config.model_fields.keys() - {"context_length"}):
+            raise ValueError(_unread(name, given[name], family))
         if not issubclass(family.config, DecoderConfig):
             given.pop("context_length", None)
         if "causal_lm" not in family.architectures.values():
@@ -178,5 +191,13 @@ def _check_that_all_are_read(family: Family, config: ModelConfig, given: dict[st
     again = config_from_hf(config_to_hf(config, "float32", {}), f"a model of the family {family.name}")
     for name, value in given.items():
         lost = getattr(again, name) != getattr(config, name)
-        if lost or name in family.fixed or (name == "rope_theta" and getattr(config, "positions", "") != "rotary"):
-            raise ValueError(f"{name}: a model of the family {family.name} has no such setting (here {value!r})")
+        if (
+            lost
+            or name in family.fixed
+            or (name == "rope_theta" and getattr(config, "positions", "") != "rotary")
+        ):
+            raise ValueError(_unread(name, value, family))
+
+
+def _unread(name: str, value: Any, family: Family) -> str:
+    return f"{name}: a model of the family {family.name} has no such setting (here {value!r})"

@@ -141,4 +141,6 @@ def run_length(settings: TrainSettings, objective: Objective) -> tuple[int, int]
 def budget_of(settings: TrainSettings, objective: Objective) -> Budget:
     """The budget that the settings' duration stands for."""
     duration = Duration.parse(settings.duration)
-    return Timed(settings, duration) if duration.timed else Counted(settings, *run_length(settings, objective))
+    return (
+        Timed(settings, duration) if duration.timed else Counted(settings, *run_length(settings, objective))
+    )

@@ -23,7 +23,7 @@ from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import Context
 from arriero.training import randomness
 from arriero.training.batches import SampleOrder, SequentialOrder
-from arriero.training.budget import budget_of, run_length
+from arriero.training.budget import budget_of
 from arriero.training.checkpoint import CheckpointStore
 from arriero.training.duration import Interval
 from arriero.training.evaluation import evaluate, evaluation_indices
@@ -339,7 +339,7 @@ class _Run:
         raise Interrupted(f"stopped at {self.place()}{note}; the same command goes on from there")
 
     def place(self) -> str:
-        """"step 7 of 30", or "step 7 (12 of 60 CPU seconds)"."""
+        """ "step 7 of 30", or "step 7 (12 of 60 CPU seconds)"."""
         done, of, unit = self.budget.progress(self.totals)
         if unit == "steps":
             return f"step {done:,} of {of:,}"

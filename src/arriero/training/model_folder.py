@@ -6,14 +6,12 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arriero.errors import ArrieroError
 from arriero.stage import ModelSpec
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from arriero.models.config import ModelConfig
     from arriero.tokenization.tokenizer import Tokenizer
 

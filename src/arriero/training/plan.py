@@ -126,14 +126,14 @@ def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
     return _counted(work, load, device, prices)
 
 
-def _timed(
-    work: Work, load: Load, device: DeviceProfile, prices: _Prices, duration: Duration
-) -> Forecast:
+def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, duration: Duration) -> Forecast:
     threads = choose_arithmetic(work.settings, device).threads if duration.unit == "cpu-seconds" else 1
     budget = duration.amount / threads
     step = _timed_compute(prices.step.seconds, work, device)
     steps = max(1, math.ceil(budget / max(1e-9, step.value or 0.0)))
-    free = prices.evaluation.seconds * _of_length(load, work.settings, steps).evaluations + prices.extra.seconds
+    free = (
+        prices.evaluation.seconds * _of_length(load, work.settings, steps).evaluations + prices.extra.seconds
+    )
     found = _counted(work, _of_length(load, work.settings, steps), device, prices)
     beside = _timed_compute(free, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, budget, steps, device)

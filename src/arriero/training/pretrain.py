@@ -66,9 +66,9 @@ class Pretrain(Stage[PretrainSettings]):
     Settings = PretrainSettings
 
     def plan(self, settings: PretrainSettings, specs: Specs, device: DeviceProfile) -> Plan:
+        from arriero.training.budget import run_length
         from arriero.training.model_folder import planned_model_spec
         from arriero.training.objectives.causal import PlannedWindows
-        from arriero.training.budget import run_length
         from arriero.training.plan import forecast, run_load
         from arriero.training.traced import Work
 

@@ -37,7 +37,9 @@ class Seq2SeqSettings(TrainSettings):
 
     data: list[InputPath] = Field(min_length=1, description="JSONL(.gz) files, one pair of texts a line")
     source_field: str = Field(default="source", min_length=1, description="key of the text that is read")
-    target_field: str = Field(default="target", min_length=1, description="key of the text that is to be written")
+    target_field: str = Field(
+        default="target", min_length=1, description="key of the text that is to be written"
+    )
     license: str = Field(
         default="unknown", min_length=1, description="licence of these files, for the lineage"
     )
@@ -55,7 +57,9 @@ class Seq2SeqSettings(TrainSettings):
     n_heads: int = Field(default=4, ge=1, description="attention heads")
     d_ff: int = Field(default=0, ge=0, description="width of the feed-forward layers; 0 = 4 d_model")
     context_length: int = Field(
-        default=256, ge=4, description="longest source and longest target in tokens; longer pairs are left out"
+        default=256,
+        ge=4,
+        description="longest source and longest target in tokens; longer pairs are left out",
     )
     dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of a branch's values set to zero in training"
@@ -97,6 +101,8 @@ class Seq2SeqSettings(TrainSettings):
             "context_length": self.context_length, "dropout": self.dropout,
         }  # fmt: skip
         values = {**get_family(self.family).fixed, **_SWITCHES[self.family], **shape, **vocabulary}
+        if "head_dim" not in values and self.d_model % self.n_heads == 0:
+            values["head_dim"] = self.d_model // self.n_heads  # T5's files always name it
         try:
             return Seq2SeqConfig.model_validate(values)
         except ValidationError as error:

@@ -94,9 +94,7 @@ def _by_depth(
     return shallow.along(deep.along(shallow, -1.0), layers - low)
 
 
-def _trace(
-    work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[list[Any]], None]
-) -> Trace:
+def _trace(work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
     def make() -> list[Any]:
         model = build_model(config)
         work.adapt(model)

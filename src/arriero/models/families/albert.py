@@ -37,7 +37,7 @@ FAMILY = replace(
     keys={**KEYS, "embedding_size": "embedding_size", "n_groups": "num_hidden_groups", "group_size": "inner_group_num"},
     defaults={
         **DEFAULTS, "vocab_size": 30000, "embedding_size": 128, "d_model": 4096, "n_heads": 64, "d_ff": 16384,
-        "n_groups": 1, "dropout": 0.0,
+        "n_groups": 1, "dropout": 0.0, "classifier_dropout": 0.1,
     },
     fixed={**{name: value for name, value in FIXED.items() if name not in ("n_groups", "group_size")}, "embedding_projection": "after_norm"},
     required={},

@@ -14,8 +14,12 @@ FAMILY = replace(
     architectures={"BartForConditionalGeneration": "seq2seq", "BartModel": "none"},
     defaults={**TRANSFORMER.defaults, "vocab_size": 50265, "pad_id": 1, "eos_id": 2, "start_id": 2},
     fixed={
-        **TRANSFORMER.fixed, "positions": "learned", "position_offset": 2, "embedding_norm": True, "init": "normal",
-    },  # fmt: skip
+        **TRANSFORMER.fixed,
+        "positions": "learned",
+        "position_offset": 2,
+        "embedding_norm": True,
+        "init": "normal",
+    },
     required={"tie_word_embeddings": True},
     modules={
         **TRANSFORMER.modules,

@@ -26,7 +26,10 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
         # transformers 5 keeps the scale apart from the tie, before that one meant the other
         "scale_head": values.get("scale_decoder_outputs", tied),
     }
-    for ours, theirs, default in (("eos_id", "eos_token_id", 1), ("start_id", "decoder_start_token_id", None)):
+    for ours, theirs, default in (
+        ("eos_id", "eos_token_id", 1),
+        ("start_id", "decoder_start_token_id", None),
+    ):
         value = values.get(theirs)
         value = value[0] if isinstance(value, list) and value else value
         # T5 starts with the padding token where nothing is said
@@ -38,12 +41,15 @@ def _write(config: Seq2SeqConfig) -> dict[str, Any]:
     if config.encoder_heads != config.decoder_heads or config.encoder_d_ff != config.decoder_d_ff:
         raise ArrieroError("a folder of the family t5 has the same heads and d_ff in encoder and decoder")
     if config.gated and config.activation == "gelu":
-        raise ArrieroError("a folder of the family t5 cannot hold a gated exact GELU; gelu_tanh is its gated-gelu")
+        raise ArrieroError(
+            "a folder of the family t5 cannot hold a gated exact GELU; gelu_tanh is its gated-gelu"
+        )
     projection = theirs_of(config.activation)
     if config.gated:
         projection = GATED_GELU if config.activation == "gelu_tanh" else f"gated-{projection}"
     return {
         "feed_forward_proj": projection,
+        "d_kv": config.head_dim or config.d_model // config.encoder_heads,
         "is_encoder_decoder": True,
         "eos_token_id": config.eos_id,
         "pad_token_id": config.pad_id,
@@ -71,7 +77,8 @@ def _feed_forward(config: Any) -> dict[str, str]:
 
 def _attention(side: str, ours: str, place: int, theirs: str) -> dict[str, str]:
     return {
-        f"{side}.blocks.{{}}.{ours}.{name}_proj": f"{side}.block.{{}}.layer.{place}.{theirs}.{name}" for name in "qkvo"
+        f"{side}.blocks.{{}}.{ours}.{name}_proj": f"{side}.block.{{}}.layer.{place}.{theirs}.{name}"
+        for name in "qkvo"
     }
 
 
@@ -101,14 +108,30 @@ FAMILY = Family(
         "start_id": "decoder_start_token_id",
     },
     defaults={
-        "vocab_size": 32128, "d_model": 512, "encoder_layers": 6, "encoder_heads": 8, "head_dim": 64,
-        "encoder_d_ff": 2048, "context_length": 512, "relative_buckets": 32, "relative_max_distance": 128,
-        "norm_eps": 1e-6, "dropout": 0.1, "pad_id": 0,
-    },  # fmt: skip
+        "vocab_size": 32128,
+        "d_model": 512,
+        "encoder_layers": 6,
+        "encoder_heads": 8,
+        "head_dim": 64,
+        "encoder_d_ff": 2048,
+        "context_length": 512,
+        "relative_buckets": 32,
+        "relative_max_distance": 128,
+        "norm_eps": 1e-6,
+        "dropout": 0.1,
+        "pad_id": 0,
+    },
     fixed={
-        "positions": "relative", "norm": "rms", "arrangement": "pre", "embedding_norm": False, "bias": False,
-        "scale_embedding": False, "scale_attention": False, "head_bias": False, "init": "t5",
-    },  # fmt: skip
+        "positions": "relative",
+        "norm": "rms",
+        "arrangement": "pre",
+        "embedding_norm": False,
+        "bias": False,
+        "scale_embedding": False,
+        "scale_attention": False,
+        "head_bias": False,
+        "init": "t5",
+    },
     modules={
         "embedding": "shared",
         "encoder.positions_bias.table": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",

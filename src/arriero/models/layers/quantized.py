@@ -51,7 +51,7 @@ class WeightScheme:
 
 
 class QuantizedLinear(nn.Module):
-    """``y = x (codes * scale)^T``; the weight is dequantised at every call. Not trainable.
+    """``y = x (codes * scale)^T + bias``; the weight is dequantised at every call. Not trainable.
 
     Buffers: ``weight_packed`` int32 [out, ceil(in bits / 32)], ``weight_scale`` float [out, groups],
     ``weight_shape`` int64 [2]; the names and shapes are those of compressed-tensors.
@@ -61,8 +61,15 @@ class QuantizedLinear(nn.Module):
     weight_scale: Tensor
     weight_shape: Tensor
 
+    bias: Tensor | None
+
     def __init__(
-        self, in_features: int, out_features: int, scheme: WeightScheme, where: str = "a layer"
+        self,
+        in_features: int,
+        out_features: int,
+        scheme: WeightScheme,
+        where: str = "a layer",
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features, self.scheme = in_features, out_features, scheme
@@ -71,6 +78,7 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("weight_packed", packed)
         self.register_buffer("weight_scale", torch.empty(out_features, groups))
         self.register_buffer("weight_shape", torch.tensor([out_features, in_features], dtype=torch.int64))
+        self.register_buffer("bias", torch.empty(out_features) if bias else None)
 
     def codes(self) -> Tensor:
         """The weight's codes: int8 [out, in]."""
@@ -83,7 +91,8 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out] in the dtype of x."""
-        return F.linear(x, self.dequantised(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.dequantised(x.dtype), bias)
 
     def extra_repr(self) -> str:
         group = f", group_size={self.scheme.group_size}" if self.scheme.group_size else ""
@@ -106,7 +115,9 @@ def use_quantized_layers(model: nn.Module, scheme: WeightScheme) -> None:
         ArrieroError: the scheme's group size does not fit a layer.
     """
     for name, layer in quantizable(model).items():
-        replace_layer(model, name, QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name))
+        bias = layer.bias is not None
+        quantised = QuantizedLinear(layer.in_features, layer.out_features, scheme, where=name, bias=bias)
+        replace_layer(model, name, quantised)
 
 
 def use_plain_layers(model: nn.Module, dtype: torch.dtype) -> None:
@@ -114,8 +125,10 @@ def use_plain_layers(model: nn.Module, dtype: torch.dtype) -> None:
     quantised = {name: m for name, m in model.named_modules() if isinstance(m, QuantizedLinear)}
     for name, layer in quantised.items():
         with torch.device(layer.weight_packed.device):
-            plain = Linear(layer.in_features, layer.out_features)
+            plain = Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
         plain.weight = nn.Parameter(layer.dequantised(dtype))
+        if layer.bias is not None:
+            plain.bias = nn.Parameter(layer.bias.to(dtype))
         replace_layer(model, name, plain)
 
 

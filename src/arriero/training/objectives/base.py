@@ -120,7 +120,7 @@ class Objective(ABC):
         """What is carried from sample to sample, by name: a part of the training's state. Empty for most."""
         return {}
 
-    def carry(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def carry(self, tensors: Mapping[str, torch.Tensor]) -> None:  # noqa: B027 - nothing to do is right for most
         """Put back what :meth:`carried` gave."""
 
     def length(self, index: int) -> int:
