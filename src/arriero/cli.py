@@ -264,13 +264,19 @@ def ask(model: Path, question: str) -> None:
 
 
 @cli.command()
-@click.argument("tokenizers", metavar="TOKENIZER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "tokenizers", metavar="TOKENIZER...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--text", "files", metavar="FILE", multiple=True, required=True, type=click.Path(path_type=Path),
     help="JSONL (fields text, lang) or text, .gz too (repeatable).",
 )  # fmt: skip
 @click.option(
-    "--by", type=click.Choice(["script", "language"]), default="script", show_default=True, help="What a row is."
+    "--by",
+    type=click.Choice(["script", "language"]),
+    default="script",
+    show_default=True,
+    help="What a row is.",
 )
 @_JSON
 def fertility(tokenizers: tuple[Path, ...], files: tuple[Path, ...], by: Any, as_json: bool) -> None:

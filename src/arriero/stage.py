@@ -26,6 +26,7 @@ STAGES = {
     "curate": "arriero.data.curate",
     "tokenizer": "arriero.tokenization.train",
     "tokenize": "arriero.data.tokenize",
+    "ngram": "arriero.training.count",
     "pretrain": "arriero.training.pretrain",
     "extend": "arriero.tuning.extend",
     "seq2seq": "arriero.training.seq2seq",

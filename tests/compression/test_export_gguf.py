@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.compression.conftest import spec_of, write_manifest
 
 from arriero.artifacts import Artifact
 from arriero.compression.export import Export, ExportSettings
@@ -20,7 +21,6 @@ from arriero.stage import ModelSpec
 from arriero.tokenization.bpe import train_bpe
 from arriero.tokenization.from_gguf import from_gguf_metadata
 from arriero.tokenization.tokenizer import Tokenizer
-from tests.compression.conftest import spec_of, write_manifest
 
 TEXT = "Es war einmal ein König, der hatte 12 Töchter. " * 3
 IDS = torch.randint(0, 203, (2, 30), generator=torch.Generator().manual_seed(1))
@@ -60,7 +60,11 @@ def test_file_is_as_planned(
     outcome = Export().run(settings, {"model": source}, context)
     assert outcome.spec == plan.spec and outcome.spec.format == f"gguf-{kind.lower()}"
     assert plan.estimate.flops.value == context.flops > 0
-    assert sorted(path.name for path in context.folder.iterdir()) == ["README.md", "generation_config.json", "model.gguf"]
+    assert sorted(path.name for path in context.folder.iterdir()) == [
+        "README.md",
+        "generation_config.json",
+        "model.gguf",
+    ]
     path = context.folder / "model.gguf"
     assert 0 < path.stat().st_size - outcome.spec.weight_bytes < 6000, "the rest is the header"
     before, after = load_model(source.path), load_model(path, dtype="float32")
@@ -70,7 +74,9 @@ def test_file_is_as_planned(
     with torch.no_grad():
         change = (before(IDS) - after(IDS)).abs().max() / before(IDS).abs().max()
     assert change <= {"F32": 0, "F16": 0.01, "BF16": 0.05, "Q8_0": 0.1}.get(kind, 1.0)
-    assert ("llama-cli" in (context.folder / "README.md").read_text()) and outcome.facts["largest_logit_change"] >= 0
+    assert ("llama-cli" in (context.folder / "README.md").read_text()) and outcome.facts[
+        "largest_logit_change"
+    ] >= 0
 
 
 def test_tokenizer_goes_with_it(with_tokenizer: Artifact, make_context: Callable[[str], Any]) -> None:
@@ -111,7 +117,10 @@ def test_quantised_model_becomes_plain(
     quantised = commit(context, made.spec, source, "quantize")
     Export().run(settings_of("F32"), {"model": quantised}, out)
     with torch.no_grad():
-        before, after = load_model(quantised.path, dtype="float32")(IDS), load_model(out.folder / "model.gguf")(IDS)
+        before, after = (
+            load_model(quantised.path, dtype="float32")(IDS),
+            load_model(out.folder / "model.gguf")(IDS),
+        )
     assert (before - after).abs().max() <= 1e-5 * before.abs().max()
 
 
@@ -146,7 +155,9 @@ def test_wrong_weights_are_noticed(
         return honest(replace(arch, permuted={}), *rest)
 
     monkeypatch.setattr(writer, "_plan", faulty)
-    with pytest.raises(ArrieroError, match=r"other weights than its source in model.layers.0.self_attn.q_proj.weight"):
+    with pytest.raises(
+        ArrieroError, match=r"other weights than its source in model.layers.0.self_attn.q_proj.weight"
+    ):
         Export().run(settings_of("Q4_0"), {"model": source}, make_context("out"))
 
 
@@ -156,4 +167,3 @@ def test_stops_when_asked(source: Artifact, make_context: Callable[[str], Any]) 
     context.stop_after = 0
     with pytest.raises(Interrupted, match="does this stage again"):
         Export().run(settings_of(None), {"model": source}, context)
-

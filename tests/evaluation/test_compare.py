@@ -21,6 +21,7 @@ from arriero.errors import ArrieroError, Interrupted
 from arriero.evaluation.bits_per_byte import score_documents
 from arriero.evaluation.compare import Compare
 from arriero.evaluation.compare_result import Comparison, Family
+from arriero.evaluation.compare_scorer import drawn_documents
 from arriero.evaluation.documents import load_documents, training_documents
 from arriero.models.checkpoint import load_model
 from arriero.models.ngram import NGram
@@ -172,16 +173,24 @@ def test_equal_tokens_is_read_from_the_curves(
             5.2 + 0.01 * one.seed,
             5.0 + 0.01 * one.seed,
         ]
-    early = family(found, "ngram-2")
-    train = tokens.manifest.spec["splits"]["train"]["tokens"]
-    assert early.equal_tokens is not None
-    if train > 2000:
-        model = NGram.fit(training_documents(tokens.path, 2000), 2, tokens.manifest.spec["vocab_size"])
-        documents = load_documents(tokens.path, "validation", 0)
-        expected = score_documents(model, documents, None)[1::2].sum() / documents.bytes[1::2].sum()
-        assert early.equal_tokens.value == pytest.approx(expected)
-    else:
-        assert early.equal_tokens.value == early.equal_time.value
+    assert family(found, "wide").equal_tokens is not None
+
+
+def test_an_ngram_at_equal_tokens_is_fitted_on_as_many(
+    contestants: dict[str, Artifact], tokens: Artifact, context: Any
+) -> None:
+    """The slowest net has seen 900 tokens: the n-gram model of a random 900 is worse than that of all."""
+    slow = contestants["slow-1"]
+    few = {"tokens": 900.0, "cpu_seconds": 9.0, "heldout": curve(900.0, 9.0, 5.0)}
+    found = run([trained_on(tokens, slow, facts=few), contestants["ngram-3"]], tokens, context)
+    part = [np.asarray(ids) for ids in drawn_documents(tokens.path, 900)]
+    assert sum(map(len, part)) == 900 < tokens.manifest.spec["splits"]["train"]["tokens"]
+    documents = load_documents(tokens.path, "validation", 0)
+    model = NGram.fit(part, 3, tokens.manifest.spec["vocab_size"])
+    expected = score_documents(model, documents, None)[1::2].sum() / documents.bytes[1::2].sum()
+    early = family(found, "ngram-3")
+    assert early.equal_tokens is not None and early.equal_tokens.value == pytest.approx(expected)
+    assert early.equal_tokens.value > early.equal_time.value
 
 
 def test_verdicts_need_both_kinds_of_noise(
@@ -205,6 +214,7 @@ def test_one_seed_gives_no_verdict(contestants: dict[str, Artifact], tokens: Art
     found = run([contestants["wide-1"], contestants["slow-1"]], tokens, context)
     assert [f.name for f in found.families] == ["wide-1", "slow-1"] and found.ngram is None
     assert all(verdict.better is None for verdict in found.verdicts) and found.verdicts
+    assert any("9.0 to 10.0 CPU seconds" in note for note in found.notes), "that is no equal time"
     assert any("One seed only" in note for note in found.notes)
     assert all(f.mixture is None for f in found.families)
 

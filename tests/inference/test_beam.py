@@ -64,10 +64,11 @@ def brute_force(
     return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
 
+@pytest.mark.parametrize("penalty", ["power", "gnmt"])
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0, 2.5, -0.5])
-def test_a_beam_that_holds_everything_is_brute_force(length_penalty: float) -> None:
+def test_a_beam_that_holds_everything_is_brute_force(length_penalty: float, penalty: Any) -> None:
     vocab_size, network = 3, table_network(3, 2)
-    settings = BeamSettings(beams=40, length_penalty=length_penalty, early_stopping="never", max_tokens=4)
+    settings = BeamSettings(40, length_penalty, "never", max_tokens=4, penalty=penalty)
     found = beam_search(recomputing(network), [1, 1, 1], EOS, settings)
     for which in range(3):
         expected = brute_force(network, vocab_size, settings, which)
@@ -165,6 +166,11 @@ def test_prompts_stand_before_the_start() -> None:
     best = max(found[0], key=lambda h: h.score)
     assert best.log_prob <= float(first[0, best.ids[0]])
     assert all(set(h.ids) <= set(range(5)) and h.score == h.log_prob / len(h.ids) for h in found[0])
+
+
+def test_scores_of_both_penalties() -> None:
+    assert BeamSettings(length_penalty=2.0).score(-6.0, 4) == -6.0 / 16
+    assert BeamSettings(length_penalty=2.0, penalty="gnmt").score(-6.0, 7) == -6.0 / 4
 
 
 def test_several_end_tokens() -> None:

@@ -13,7 +13,7 @@ from arriero.models.feedforward_lm import FeedForwardLM
 
 
 def make(seed: int = 0, **changes: Any) -> FeedForwardLM:
-    values = {"vocab_size": 11, "d_model": 9, "d_embedding": 4, "window": 3, **changes}
+    values = {"vocab_size": 11, "d_model": 9, "d_embedding": 4, "window": 3, "init_std": 0.3, **changes}
     model = FeedForwardLM(FeedForwardConfig.model_validate(values)).eval()
     model.init_weights(seed)
     return model

@@ -20,7 +20,15 @@ from arriero.errors import ArrieroError
 from arriero.models.meta_format import MetaModel, open_meta
 from arriero.models.torch_archive import TorchArchive
 
-PARAMS = {"dim": 48, "n_layers": 2, "n_heads": 6, "n_kv_heads": 2, "vocab_size": -1, "multiple_of": 4, "norm_eps": 1e-5}
+PARAMS = {
+    "dim": 48,
+    "n_layers": 2,
+    "n_heads": 6,
+    "n_kv_heads": 2,
+    "vocab_size": -1,
+    "multiple_of": 4,
+    "norm_eps": 1e-5,
+}
 VOCABULARY, FF = 70, 64
 HEAD_DIM = 8
 
@@ -36,7 +44,10 @@ def meta_tensors(params: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
     }
     for layer in range(params["n_layers"]):
         at = f"layers.{layer}."
-        shapes |= {f"{at}attention.w{name}.weight": (rows, dim) for name, rows in (("q", dim), ("k", kv), ("v", kv), ("o", dim))}
+        shapes |= {
+            f"{at}attention.w{name}.weight": (rows, dim)
+            for name, rows in (("q", dim), ("k", kv), ("v", kv), ("o", dim))
+        }
         shapes |= {f"{at}feed_forward.w1.weight": (FF, dim), f"{at}feed_forward.w3.weight": (FF, dim)}
         shapes |= {f"{at}feed_forward.w2.weight": (dim, FF)}
         shapes |= {f"{at}attention_norm.weight": (dim,), f"{at}ffn_norm.weight": (dim,)}
@@ -74,7 +85,9 @@ def test_shards_are_put_together(tmp_path: Path, ranks: int, llama3: bool, dtype
     tensors = {name: tensor.to(dtype) for name, tensor in meta_tensors(PARAMS).items()}
     with open_meta(save(tmp_path, PARAMS, tensors, ranks, llama3)) as model:
         found = {name: model.read(name) for name in model.names()}
-        assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {n: model.shape(n) for n in found}
+        assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
+            n: model.shape(n) for n in found
+        }
     assert len(found) == len(tensors) and all(tensor.dtype == dtype for tensor in found.values())
     assert torch.equal(found["model.embed_tokens.weight"], tensors["tok_embeddings.weight"])
     assert torch.equal(found["lm_head.weight"], tensors["output.weight"])
@@ -83,7 +96,10 @@ def test_shards_are_put_together(tmp_path: Path, ranks: int, llama3: bool, dtype
                          ("feed_forward.w2", "mlp.down_proj"), ("ffn_norm", "post_attention_layernorm")):  # fmt: skip
         assert torch.equal(found[f"model.layers.1.{ours}.weight"], tensors[f"layers.1.{theirs}.weight"])
     for theirs, ours, heads in (("wq", "q_proj", 6), ("wk", "k_proj", 2)):
-        rows, stored = found[f"model.layers.0.self_attn.{ours}.weight"], tensors[f"layers.0.attention.{theirs}.weight"]
+        rows, stored = (
+            found[f"model.layers.0.self_attn.{ours}.weight"],
+            tensors[f"layers.0.attention.{theirs}.weight"],
+        )
         for head in range(heads):
             for pair in range(HEAD_DIM // 2):
                 assert torch.equal(rows[HEAD_DIM * head + pair], stored[HEAD_DIM * head + 2 * pair])
@@ -166,7 +182,10 @@ def test_missing_tensor_in_a_shard(tmp_path: Path) -> None:
     tensors = meta_tensors(PARAMS)
     folder = save(tmp_path, PARAMS, tensors, 2)
     torch.save({"norm.weight": tensors["norm.weight"]}, folder / "consolidated.01.pth")
-    with open_meta(folder) as model, pytest.raises(ArrieroError, match=r"consolidated.01.pth: tensor .* is missing"):
+    with (
+        open_meta(folder) as model,
+        pytest.raises(ArrieroError, match=r"consolidated.01.pth: tensor .* is missing"),
+    ):
         model.read("model.layers.0.mlp.up_proj.weight")
 
 
@@ -193,7 +212,9 @@ def test_code_is_refused_and_never_run(tmp_path: Path, protocol: int) -> None:
     marker = tmp_path / "ran"
     program = pickle.dumps({"w": Evil(os.system, f"touch {marker}")}, protocol=protocol)
     path = archive(tmp_path / "evil.pth", program)
-    with pytest.raises(ArrieroError, match=r"evil.pth is refused: its pickle (asks for (posix|nt).system|has the operation)"):
+    with pytest.raises(
+        ArrieroError, match=r"evil.pth is refused: its pickle (asks for (posix|nt).system|has the operation)"
+    ):
         TorchArchive(path)
     assert not marker.exists()
     pickle.loads(program)  # the test is worth something: unpickling runs it
@@ -213,14 +234,14 @@ def test_code_is_refused_and_never_run(tmp_path: Path, protocol: int) -> None:
     ids=["eval", "exec", "filled dictionary", "torch.load", "BytesIO", "Counter"],
 )
 def test_anything_but_tensors_is_refused(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ArrieroError, match="is refused: .*only tensors are read, nothing is run"):
+    with pytest.raises(ArrieroError, match=r"is refused: .*only tensors are read, nothing is run"):
         TorchArchive(archive(tmp_path / "other.pth", pickle.dumps({"w": value}, protocol=2)))
 
 
 @pytest.mark.parametrize("value", [[1, 2], {"w": 3}, {5: torch.ones(2)}, {"a": {"b": torch.ones(1)}}])
 def test_no_dictionary_of_tensors(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "x.pth")
-    with pytest.raises(ArrieroError, match="no dictionary of tensors|is no tensor"):
+    with pytest.raises(ArrieroError, match=r"no dictionary of tensors|is no tensor"):
         TorchArchive(tmp_path / "x.pth")
 
 
@@ -265,7 +286,7 @@ def test_state_dict_of_a_module(tmp_path: Path) -> None:
 def test_old_and_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"w": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(ArrieroError, match="damaged or no file that torch.save wrote"):
+    with pytest.raises(ArrieroError, match=r"damaged or no file that torch.save wrote"):
         TorchArchive(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("x/data.pkl", bytes(1000))
@@ -314,7 +335,9 @@ def test_logits_are_those_of_metas_own_computation(tmp_path: Path, ranks: int) -
     tensors = {name: tensor * (1 if "norm" in name else 0.2) for name, tensor in tensors.items()}
     model: MetaModel = open_meta(save(tmp_path, PARAMS, tensors, ranks))
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**model.hf_config())).eval()
-    missing, unexpected = theirs.load_state_dict({name: model.read(name) for name in model.names()}, strict=False)
+    missing, unexpected = theirs.load_state_dict(
+        {name: model.read(name) for name in model.names()}, strict=False
+    )
     assert not missing and not unexpected
     ids = torch.randint(0, VOCABULARY, (2, 17), generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
@@ -328,7 +351,9 @@ def _meta_forward(w: dict[str, Tensor], ids: Tensor) -> Tensor:
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * w[name]
 
     def turn(x: Tensor) -> Tensor:
-        angles = torch.outer(torch.arange(x.shape[1]).float(), 10000.0 ** (-torch.arange(0, HEAD_DIM, 2) / HEAD_DIM))
+        angles = torch.outer(
+            torch.arange(x.shape[1]).float(), 10000.0 ** (-torch.arange(0, HEAD_DIM, 2) / HEAD_DIM)
+        )
         pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
         return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)[:, None]).flatten(-2)
 

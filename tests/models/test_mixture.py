@@ -23,7 +23,10 @@ def test_a_mixture_is_a_language_model_whose_probabilities_are_weighted_sums() -
     assert isinstance(mixture, LanguageModel)
     for text, values in zip(texts, mixture.token_logprobs(texts), strict=True):
         for t, value in enumerate(values, start=1):
-            p = 0.3 * parts[0].distribution(text[:t])[text[t]] + 0.7 * parts[1].distribution(text[:t])[text[t]]
+            p = (
+                0.3 * parts[0].distribution(text[:t])[text[t]]
+                + 0.7 * parts[1].distribution(text[:t])[text[t]]
+            )
             assert value == pytest.approx(np.log(p), abs=1e-12)
     counts = mixture.parameter_counts()
     assert sum(counts.values()) == 2 + sum(sum(part.parameter_counts().values()) for part in parts)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arriero.errors import ArrieroError
 from arriero.models.ngram import NGram
-from arriero.models.ngram_smoothing import FALLBACK_DISCOUNTS, SMOOTHING, modified_discounts, one_discount
+from arriero.models.ngram_smoothing import FALLBACK_DISCOUNTS, modified_discounts
 from arriero.models.protocol import LanguageModel
 
 corpora = st.integers(2, 9).flatmap(

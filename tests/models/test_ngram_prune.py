@@ -20,7 +20,13 @@ contexts = st.lists(st.integers(0, 1), max_size=6)
 
 
 @settings(max_examples=50, deadline=None)
-@given(corpora, st.integers(1, 6), contexts, st.lists(st.integers(0, 3), max_size=5), st.sampled_from([*SMOOTHING]))
+@given(
+    corpora,
+    st.integers(1, 6),
+    contexts,
+    st.lists(st.integers(0, 3), max_size=5),
+    st.sampled_from([*SMOOTHING]),
+)
 def test_probabilities_sum_to_one_after_cut_offs_with_any_smoothing(
     corpus: tuple[int, list[list[int]]], order: int, context: list[int], cuts: list[int], smoothing: str
 ) -> None:
@@ -77,17 +83,17 @@ def _perplexity_on_itself(before: Tables, after: Tables) -> float:
 def test_an_ngram_is_pruned_exactly_when_its_removal_costs_less_than_the_threshold() -> None:
     """Bigrams removed one at a time by hand, the cost summed over the whole vocabulary instead of the closed form."""
     rng = np.random.default_rng(5)
-    documents = [rng.choice(5, 30, p=[0.4, 0.3, 0.15, 0.1, 0.05]) for _ in range(4)]
-    tables = NGram.fit(documents, 2, 5).tables
+    documents = [rng.choice(9, 15, p=np.arange(1, 10) / 45) for _ in range(3)]
+    tables = NGram.fit(documents, 2, 10).tables
     level = tables.levels[1]
     costs = []
     for row in range(level.keys.size):
         keep = np.arange(level.keys.size) != row
         one_less = Level(level.keys[keep], level.p[keep], level.backoff)
-        without = Tables(5, tables.seen, [tables.levels[0], one_less])
+        without = Tables(10, tables.seen, [tables.levels[0], one_less])
         costs.append(_perplexity_on_itself(tables, with_normal_backoffs(without)))
-    assert min(costs) > -1e-12
-    for threshold in np.quantile(costs, [0.2, 0.5, 0.9]) * 1.0001:
+    assert min(costs) > -1e-12 and np.median(costs) > 1e-5
+    for threshold in np.quantile(costs, [0.4, 0.6, 0.9]) * 1.001:
         kept = NGram(tables).pruned(threshold).tables.levels[1].keys
         assert kept.tolist() == level.keys[np.asarray(costs) >= threshold].tolist()
 
@@ -97,10 +103,10 @@ def test_a_context_is_kept_while_a_longer_ngram_needs_it() -> None:
     model = NGram.fit([rng.integers(0, 6, 200)], 4, 6).pruned(2e-4)
     tables = model.tables
     counts = model.parameter_counts()
-    assert 0 < counts["4-gram"] < 170 and 0 < counts["3-gram"]
+    assert 0 < counts["4-gram"] < 170 and counts["3-gram"] > 0
     for n in range(2, 5):
         grams = tables.grams_of(n, 0, tables.levels[n - 1].keys.size)
-        assert (tables.rows_of(grams[:, :-1]) >= 0).all()
+        assert (tables.rows_of(grams[:, :-1]) >= 0).all() and (tables.rows_of(grams[:, 1:]) >= 0).all()
         assert (tables.rows_of(grams) == np.arange(len(grams))).all()
 
 

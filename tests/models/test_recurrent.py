@@ -19,7 +19,7 @@ TORCH: dict[str, Any] = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM}
 
 
 def make(family: str, seed: int = 0, **changes: Any) -> Recurrent:
-    values = {"vocab_size": 31, "d_model": 13, "n_layers": 2, "d_embedding": 7, **changes}
+    values = {"vocab_size": 31, "d_model": 13, "n_layers": 2, "d_embedding": 7, "init_std": 0.3, **changes}
     model = Recurrent(RecurrentConfig.model_validate({"family": family, **values})).eval()
     model.init_weights(seed)
     return model

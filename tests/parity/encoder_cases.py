@@ -45,6 +45,7 @@ TASKS = {
     "none": "Model",
     "masked_lm": "ForMaskedLM",
     "pretraining": "ForPreTraining",
+    "next_sentence": "ForNextSentencePrediction",
     "sequence_classification": "ForSequenceClassification",
     "token_classification": "ForTokenClassification",
     "multiple_choice": "ForMultipleChoice",
@@ -77,6 +78,8 @@ def cases() -> list[tuple[str, str]]:
     for name, (prefix, _) in FAMILIES.items():
         for task in TASKS:
             if task == "pretraining" and prefix not in ("Bert", "Albert"):
+                continue
+            if task == "next_sentence" and prefix != "Bert":
                 continue
             if task == "multiple_choice" and prefix == "Deberta":
                 continue
@@ -130,8 +133,8 @@ def make_labels(model: Any, task: str, ids: torch.Tensor, seed: int = 2) -> Any:
         return draw(model.config.num_labels, batch)
     if task == "token_classification":
         return torch.where(some < 0, some, draw(model.config.num_labels, *ids.shape))
-    if task == "multiple_choice":
-        return draw(3, batch)
+    if task in ("next_sentence", "multiple_choice"):
+        return draw(2, batch)
     return draw(length + 2, batch), draw(length, batch)
 
 

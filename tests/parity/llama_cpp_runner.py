@@ -1,8 +1,10 @@
-"""llama.cpp by whichever Python binding is installed: llama-cpp-python, or llama-cpp-py-sync (which has wheels)."""
+"""llama.cpp by whichever Python binding is installed: llama-cpp-python (built from source), or xllamacpp (wheels)."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import urllib.request
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,61 +17,28 @@ CONTEXT = 512
 
 def why_not() -> str:
     """Why llama.cpp cannot be run here; empty when it can."""
-    if any(importlib.util.find_spec(name) for name in ("llama_cpp", "llama_cpp_py_sync")):
+    if any(importlib.util.find_spec(name) for name in ("llama_cpp", "xllamacpp")):
         return ""
-    return "needs llama.cpp: pip install llama-cpp-py-sync (wheel), or llama-cpp-python (built from source)"
+    return "needs llama.cpp: pip install xllamacpp (a wheel), or llama-cpp-python (built from source)"
 
 
 class Binding(Protocol):
-    """One loaded file; the cache is float32, so that only the weights' type makes a difference."""
+    """One loaded file; its cache is float32, so that only the weights' type makes a difference."""
 
-    def start(self) -> None:
-        """Forget what was read."""
+    def greedy(self, ids: list[int], count: int) -> list[int]:
+        """The likeliest next tokens, one after the other: ``count``, or fewer when the text ends."""
 
-    def read(self, ids: list[int]) -> np.ndarray[Any, Any]:
-        """Logits [T, V] after each of the next ids."""
+    def logprobs(self, ids: list[int]) -> Tensor:
+        """Of every token [V] after ``ids``."""
 
-    def encode(self, text: str, special: bool) -> list[int]: ...
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Ids of a text; with ``special`` the names of special tokens in it are these tokens."""
+
     def close(self) -> None: ...
 
 
-class LlamaCpp:
-    """Runs GGUF files."""
-
-    def __init__(self) -> None:
-        self._open: dict[Path, Binding] = {}
-
-    def greedy(self, path: Path, ids: list[int], count: int) -> list[int]:
-        """The ``count`` likeliest next tokens, one after the other."""
-        model = self._model(path)
-        model.start()
-        logits = model.read(ids)
-        found: list[int] = []
-        while len(found) < count:
-            found.append(int(logits[-1].argmax()))
-            logits = model.read(found[-1:])
-        return found
-
-    def logits(self, path: Path, ids: list[int]) -> Tensor:
-        """[T, V], float32."""
-        model = self._model(path)
-        model.start()
-        return torch.from_numpy(model.read(ids))
-
-    def encode(self, path: Path, text: str, special: bool = False) -> list[int]:
-        """Ids of a text; with ``special`` the names of special tokens in it are these tokens."""
-        return self._model(path).encode(text, special)
-
-    def close(self) -> None:
-        for model in self._open.values():
-            model.close()
-        self._open.clear()
-
-    def _model(self, path: Path) -> Binding:
-        if path not in self._open:
-            python = importlib.util.find_spec("llama_cpp") is not None
-            self._open[path] = _LlamaCppPython(path) if python else _PySync(path)
-        return self._open[path]
+def open_in_llama_cpp(path: Path) -> Binding:
+    return _LlamaCppPython(path) if importlib.util.find_spec("llama_cpp") else _XLlamaCpp(path)
 
 
 class _LlamaCppPython:
@@ -81,47 +50,69 @@ class _LlamaCppPython:
             type_k=GGML_TYPE_F32, type_v=GGML_TYPE_F32, verbose=False,
         )  # fmt: skip
         self.close = self._model.close
-        self.start = self._model.reset
 
-    def read(self, ids: list[int]) -> np.ndarray[Any, Any]:
+    def greedy(self, ids: list[int], count: int) -> list[int]:
+        self._model.reset()
         self._model.eval(ids)
-        return self._model.scores[self._model.n_tokens - len(ids) : self._model.n_tokens].copy()
+        found: list[int] = []
+        while len(found) < count:
+            found.append(int(np.argmax(self._last())))
+            self._model.eval(found[-1:])
+        return found
 
-    def encode(self, text: str, special: bool) -> list[int]:
+    def logprobs(self, ids: list[int]) -> Tensor:
+        self._model.reset()
+        self._model.eval(ids)
+        return torch.from_numpy(self._last().copy()).log_softmax(-1)
+
+    def _last(self) -> Any:
+        return self._model.scores[self._model.n_tokens - 1]
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
         return list(self._model.tokenize(text.encode(), add_bos=False, special=special))
 
 
-class _PySync:
+class _XLlamaCpp:
+    """llama.cpp's own server, inside this process."""
+
     def __init__(self, path: Path) -> None:
-        from llama_cpp_py_sync import Llama
+        import xllamacpp
 
-        self._model = Llama(
-            str(path), n_ctx=CONTEXT, n_batch=CONTEXT, n_threads=1, n_threads_batch=1, flash_attn_type=0,
-            type_k="f32", type_v="f32",
-        )  # fmt: skip
-        self._lib, self._context, self._place = self._model._lib, self._model._ctx, 0
-        self.close = self._model.close
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(path), CONTEXT, 1
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+        parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        parameters.flash_attn_type = (
+            xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )  # it rounds
+        parameters.warmup = parameters.fit_params = False
+        self._server: Any = xllamacpp.Server(parameters)
 
-    def start(self) -> None:
-        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
-        self._place = 0
+    def greedy(self, ids: list[int], count: int) -> list[int]:
+        return [item["id"] for item in self._complete(ids, count, 1)]
 
-    def read(self, ids: list[int]) -> np.ndarray[Any, Any]:
-        batch = self._lib.llama_batch_init(len(ids), 0, 1)
-        batch.n_tokens = len(ids)
-        for i, id in enumerate(ids):
-            batch.token[i], batch.pos[i], batch.logits[i] = id, self._place + i, 1
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-        assert self._lib.llama_decode(self._context, batch) == 0
-        size = 4 * self._model.n_vocab
-        rows = [
-            np.frombuffer(self._model._ffi.buffer(self._lib.llama_get_logits_ith(self._context, i), size), np.float32)
-            for i in range(len(ids))
-        ]
-        found = np.stack(rows)
-        self._lib.llama_batch_free(batch)
-        self._place += len(ids)
+    def logprobs(self, ids: list[int]) -> Tensor:
+        (item,) = self._complete(ids, 1, 100_000)
+        found = torch.full((len(item["top_logprobs"]),), torch.nan)
+        for entry in item["top_logprobs"]:
+            found[entry["id"]] = entry["logprob"]
         return found
 
-    def encode(self, text: str, special: bool) -> list[int]:
-        return list(self._model.tokenize(text, add_special=False, parse_special=special))
+    def _complete(self, ids: list[int], count: int, shown: int) -> list[dict[str, Any]]:
+        answer = self._server.handle_completions({
+            "prompt": ids, "n_predict": count, "temperature": 0, "samplers": ["top_k"], "top_k": 1, "n_probs": shown,
+            "cache_prompt": False,
+        })  # fmt: skip
+        content: list[dict[str, Any]] = answer["choices"][0]["logprobs"]["content"]
+        return content
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        body = json.dumps({"content": text, "add_special": False, "parse_special": special}).encode()
+        url = f"{self._server.listening_address}/tokenize"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            tokens: list[int] = json.load(answer)["tokens"]
+        return tokens
+
+    def close(self) -> None:
+        self._server = None

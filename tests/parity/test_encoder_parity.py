@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.parity.encoder_cases import (
     FAMILIES,
     TASKS,
@@ -171,6 +173,51 @@ def test_longer_than_the_relative_table(name: str, tmp_path: Path) -> None:
         assert_close(load_model(tmp_path)(**inputs), expected)
 
 
+def test_enhanced_mask_decoder(tmp_path: Path) -> None:
+    """transformers has none, but its layers take other queries: the authors' loop is written out with them."""
+    theirs = make_theirs(transformers, "deberta v2", "masked_lm", seed=4, legacy=False, mask_decoder_steps=2)
+    table = torch.randn(40, 30, generator=torch.Generator().manual_seed(1))
+    theirs.save_pretrained(tmp_path / "theirs", state_dict={
+        **theirs.state_dict(), "deberta.embeddings.position_embeddings.weight": table
+    })  # fmt: skip
+    ours = load_model(tmp_path / "theirs")
+    inputs = make_inputs(theirs, "masked_lm", 2, 15, "right")
+    mask, encoder = inputs["attention_mask"], theirs.deberta.encoder
+    with torch.no_grad():
+        before = theirs.deberta(
+            input_ids=inputs["ids"], attention_mask=mask, output_hidden_states=True
+        ).hidden_states[-2]
+        asked = before + table[:15]
+        for _ in range(2):
+            asked, _ = encoder.layer[-1](
+                before, encoder.get_attention_mask(mask), query_states=asked,
+                relative_pos=encoder.get_rel_pos(before), rel_embeddings=encoder.get_rel_embedding(),
+            )  # fmt: skip
+        expected = theirs.lm_predictions(asked, theirs.deberta.embeddings.word_embeddings)
+        assert_close(ours(**inputs), expected)
+    save_model(ours, tmp_path / "ours")
+    assert load_model(tmp_path / "ours").config == ours.config
+    _, report = type(theirs).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+
+
+def test_files_as_published(tmp_path: Path) -> None:
+    """bert-base-uncased's: norms with TensorFlow's names, position_ids, and the heads of pre-training."""
+    theirs = make_theirs(transformers, "bert", "pretraining", seed=6)
+    theirs.save_pretrained(tmp_path)
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+           for name, tensor in load_file(tmp_path / "model.safetensors").items()}  # fmt: skip
+    old["bert.embeddings.position_ids"] = torch.arange(40)[None]
+    old["cls.predictions.decoder.weight"] = old["bert.embeddings.word_embeddings.weight"].clone()
+    save_file(old, tmp_path / "model.safetensors", {"format": "pt"})
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"]}))
+    ours = load_model(tmp_path)
+    inputs = make_inputs(theirs, "pretraining", 2, 9, "right")
+    with torch.no_grad():
+        assert_close(ours(**inputs), run_theirs(theirs, "pretraining", inputs)[0][0])
+
+
 def test_a_body_saved_without_its_pooler(tmp_path: Path) -> None:
     theirs = transformers.BertModel(
         make_theirs(transformers, "bert", "none").config, add_pooling_layer=False
@@ -190,6 +237,7 @@ def test_gradients(name: str, tmp_path: Path) -> None:
     ours = load_model(tmp_path)
     inputs = make_inputs(theirs, "token_classification", 3, 14, "right")
     labels = make_labels(theirs, "token_classification", inputs["ids"])
+    labels[inputs["attention_mask"] == 0] = -100
     ours.loss(ours(**inputs), labels).backward()
     theirs(
         input_ids=inputs["ids"], attention_mask=inputs["attention_mask"], token_type_ids=inputs.get("segments"),

@@ -37,7 +37,9 @@ def wordpiece() -> Tokenizer:
     return train_wordpiece(TEXTS, 500)
 
 
-@given(st.lists(st.sampled_from([" ", "  ", "\n", "\t", "12", "é", "日本", "🦙", "e t"]) | st.text(max_size=5)))
+@given(
+    st.lists(st.sampled_from([" ", "  ", "\n", "\t", "12", "é", "日本", "🦙", "e t"]) | st.text(max_size=5))
+)
 def test_any_text_comes_back_from_sentencepiece(sentencepiece: Tokenizer, parts: list[str]) -> None:
     text = "".join(parts).replace("▁", "")
     ids = sentencepiece.encode(text)
@@ -53,7 +55,9 @@ def test_sentencepiece_is_as_llama_has_it(sentencepiece: Tokenizer) -> None:
     assert [sentencepiece.token_bytes(id) for id in sentencepiece.encode("🦙")][-4:] == [
         bytes([byte]) for byte in "🦙".encode()
     ]
-    rendered = sentencepiece.chat.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    rendered = sentencepiece.chat.render(
+        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    )
     assert rendered.ids[0] == 1 and rendered.ids.count(sentencepiece.end_of_turn_id) == 2
 
 
@@ -76,7 +80,7 @@ def test_wordpiece_is_berts(wordpiece: Tokenizer) -> None:
     assert [wordpiece.token_id(name) for name in names] == [0, 1, 2, 3, 4]
     assert (wordpiece.bos_id, wordpiece.eos_id, wordpiece.pad_id, wordpiece.end_of_turn_id) == (2, 3, 0, 3)
     ids = wordpiece.encode("Çava? Zahlen ☃.")
-    assert wordpiece.decode(ids) == "cava? zahlen. " .strip()
+    assert wordpiece.decode(ids) == "cava? zahlen. ".strip()
     assert wordpiece.unk_id in ids
     cased = train_wordpiece(TEXTS, 500, lowercase=False)
     assert cased.decode(cased.encode("Zahlen")) == "Zahlen"

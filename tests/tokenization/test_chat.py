@@ -91,9 +91,11 @@ def test_other_templates(tokenizer: Tokenizer) -> None:
     rendered = chat_of(tokenizer, llama3_style).render([{"role": "user", "content": "  <|pad|> "}])
     assert rendered.text == "<|im_start|>user\n\n<|pad|><|im_end|>"
     assert tokenizer.special_ids["<|pad|>"] not in rendered.ids
-    assert not any(rendered.mask)  # no {% generation %}: nothing is supervised
+    assert not any(rendered.mask)  # no answer, nothing is supervised
     with pytest.raises(ArrieroError, match="changes the contents"):
-        chat_of(tokenizer, "{% for m in messages %}{{ m['content'].strip() }}{% endfor %}")
+        chat_of(tokenizer, "{% for m in messages %}{{ m['content'][1:] }}{% endfor %}")
+    stripping = chat_of(tokenizer, "{% for m in messages %}{{ m['content'].strip() }}{% endfor %}")
+    assert stripping.render([{"role": "user", "content": "  x\n"}]).text == "x"
     with pytest.raises(ArrieroError, match="not valid Jinja"):
         chat_of(tokenizer, "{% for %}")
     refusing = chat_of(tokenizer, "{{ raise_exception('no') }}")

@@ -46,7 +46,15 @@ PLAIN = (
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 TEMPLATES = {"llama2": LLAMA2, "llama3": LLAMA3, "chatml": CHATML, "chatml-bare": CHATML_WITHOUT_PROMPT, "zephyr": ZEPHYR, "plain": PLAIN}  # fmt: skip
-SPECIAL = ("<s>", "</s>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>")
+SPECIAL = (
+    "<s>",
+    "</s>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|im_start|>",
+    "<|im_end|>",
+)
 CONVERSATION = [
     {"role": "system", "content": "Be kind."},
     {"role": "user", "content": " Who drives llamas?"},
@@ -123,7 +131,10 @@ def test_marks_in_the_template_give_the_same_mask(base: Tokenizer) -> None:
             CHATML.replace("<|im_start|>assistant\\n' }}", "<|im_start|>assistant\\n<think>' }}"),
             "in other words",
         ),
-        ("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}\n{% endif %}{% endfor %}", "does not end with"),
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}\n{% endif %}{% endfor %}",
+            "does not end with",
+        ),
     ],
 )
 def test_a_mask_that_cannot_be_right_is_refused(base: Tokenizer, template: str, said: str) -> None:

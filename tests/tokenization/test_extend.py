@@ -109,7 +109,9 @@ def test_new_rows_are_means_of_the_old_pieces_rows(
 
 def test_what_does_not_fit_is_refused(pair: tuple[Tokenizer, Tokenizer]) -> None:
     old, new = pair
-    config = DecoderConfig(vocab_size=300, d_model=8, n_layers=1, n_heads=1, n_kv_heads=1, d_ff=8, context_length=8)
+    config = DecoderConfig(
+        vocab_size=300, d_model=8, n_layers=1, n_heads=1, n_kv_heads=1, d_ff=8, context_length=8
+    )
     with pytest.raises(ArrieroError, match="300 rows"):
         grow_embeddings(Decoder(config), old, new)
     with pytest.raises(ArrieroError, match="does not begin"):
@@ -124,6 +126,9 @@ def test_special_tokens_come_after_all_ids(pair: tuple[Tokenizer, Tokenizer]) ->
     more = add_special_tokens(old, ["<|a|>", first, "<|b|>"])
     assert (more.token_id("<|a|>"), more.token_id("<|b|>")) == (old.vocab_size, old.vocab_size + 1)
     assert more.token_id(first) == old.special_ids[first] and more.vocab_size == old.vocab_size + 2
-    assert old.vocab_size not in more.encode("<|a|>") and more.encode("x <|a|>", parse_special=True)[-1] == old.vocab_size
+    assert (
+        old.vocab_size not in more.encode("<|a|>")
+        and more.encode("x <|a|>", parse_special=True)[-1] == old.vocab_size
+    )
     with pytest.raises(ArrieroError, match="ordinary piece"):
         add_special_tokens(old, ["e"])

@@ -68,7 +68,9 @@ def test_the_command(tokenizer: Tokenizer, tmp_path: Path) -> None:
         file.write("\n".join(map(json.dumps, rows)))
     (tmp_path / "prose.txt").write_text("Привет мир")
     texts = ["--text", str(tmp_path / "rows.jsonl.gz"), "--text", str(tmp_path / "prose.txt")]
-    done = CliRunner().invoke(cli, ["fertility", str(tmp_path / "tok"), *texts, "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        cli, ["fertility", str(tmp_path / "tok"), *texts, "--json"], catch_exceptions=False
+    )
     groups = json.loads(done.output)["groups"]
     assert list(groups) == ["Cyrillic", "Han", "Latin"]
     assert groups["Han"]["tok"]["words"] == 4 and groups["Han"]["tok"]["bytes"] == 12
@@ -80,6 +82,11 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"text": 3}')
     (tmp_path / "b.jsonl").write_text("nope")
     (tmp_path / "c.txt").write_bytes(b"\xff")
-    for name, said in {"a.jsonl": "line 2 has no field text", "b.jsonl": "not JSON", "c.txt": "UTF-8", "d": "no file"}.items():
+    for name, said in {
+        "a.jsonl": "line 2 has no field text",
+        "b.jsonl": "not JSON",
+        "c.txt": "UTF-8",
+        "d": "no file",
+    }.items():
         with pytest.raises(ArrieroError, match=said):
             read_texts([tmp_path / name])

@@ -53,7 +53,10 @@ def test_samples_hold_the_document(kind: str, request: pytest.FixtureRequest) ->
             continue
         assert ids[0] == tokens.prefix and ids[-1] == tokens.end
         suffix, middle = ids.index(tokens.suffix), ids.index(tokens.middle)
-        text = [b"".join(map(tokenizer.token_bytes, part)).decode() for part in (ids[1:suffix], ids[suffix + 1 : middle], ids[middle + 1 : -1])]
+        text = [
+            b"".join(map(tokenizer.token_bytes, part)).decode()
+            for part in (ids[1:suffix], ids[suffix + 1 : middle], ids[middle + 1 : -1])
+        ]
         if suffix == 1:
             counts["spm"] += 1
             assert text[2].removeprefix(" ") + text[1] == DOCUMENT  # PSM with an empty prefix looks the same

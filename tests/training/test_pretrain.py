@@ -17,7 +17,7 @@ from arriero.data.shard_writer import ShardWriter, publish
 from arriero.data.shards import META_FILE, TokensMeta, token_type
 from arriero.data.tokenize import tokenizer_folder
 from arriero.errors import ArrieroError, Interrupted
-from arriero.models.checkpoint import load_model
+from arriero.models.checkpoint import load_language_model, load_model
 from arriero.stage import TokenSplitSpec, TokensSpec, get_stage
 from arriero.tokenization.bpe import train_bpe
 from arriero.tokenization.sample_text import sample_texts
@@ -211,3 +211,89 @@ def test_the_probe_measures_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     rates = STAGE.probe()
     assert set(rates) == {"pretrain.steps.float32", "pretrain.steps.bfloat16", "pretrain.checkpoint_bytes"}
     assert all(rate.per_s > 0 and rate.spread > 0 for rate in rates.values())
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"d_model": 32, "n_layers": 2, "n_heads": 4, "dropout": 0.1},
+    "lstm": {"d_model": 40, "d_embedding": 24, "n_layers": 2},
+    "rnn": {"d_model": 40, "tie_embeddings": False},
+    "feedforward": {"d_model": 40, "window": 5},
+}
+
+
+def of_family(family: str, **changes: Any) -> PretrainSettings:
+    values = {
+        "family": family, **FAMILIES[family], "context_length": 32, "threads": 1, "duration": "40 steps",
+        "batch_size": 4, "learning_rate": 1e-2, "precision": "fp32", "eval_samples": 30,
+    }  # fmt: skip
+    return PretrainSettings.model_validate({**values, **changes})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns_and_its_plan_says_what_it_does(
+    family: str, tokens: Artifact, make_context: Callable[..., Any], gflop_device: Any
+) -> None:
+    chosen = of_family(family)
+    made = STAGE.plan(chosen, {"tokens": TokensSpec.model_validate(tokens.manifest.spec)}, gflop_device)
+    context = make_context()
+    outcome = STAGE.run(chosen, {"tokens": tokens}, context)
+    facts = outcome.facts
+    assert made.spec == outcome.spec and outcome.spec.config["family"] == family
+    assert made.estimate.flops.value == pytest.approx(facts["flops"], rel=0.03)
+    assert facts["heldout"][-1]["loss"] < facts["heldout"][0]["loss"] - 0.5
+    model = load_language_model(context.folder)
+    assert sum(model.parameter_counts().values()) == outcome.spec.n_parameters
+    assert outcome.spec.weight_bytes == (context.folder / "model.safetensors").stat().st_size
+    assert len(model.token_logprobs([[5, 6, 7]])[0]) == 2
+
+
+@pytest.mark.parametrize("family", ["gpt2", "lstm"])
+def test_a_stopped_stage_of_any_family_ends_with_the_same_bytes(
+    family: str, tokens: Artifact, make_context: Any, tmp_path: Path
+) -> None:
+    chosen, whole = of_family(family, duration="20 steps"), make_context()
+    STAGE.run(chosen, {"tokens": tokens}, whole)
+    with pytest.raises(Interrupted):
+        STAGE.run(chosen, {"tokens": tokens}, make_context(root=tmp_path / "stopped", stop_at=9))
+    resumed = make_context(root=tmp_path / "stopped")
+    STAGE.run(chosen, {"tokens": tokens}, resumed)
+    for path in whole.folder.iterdir():
+        assert path.read_bytes() == (resumed.folder / path.name).read_bytes(), path.name
+
+
+def test_a_budget_of_cpu_seconds_is_planned_from_the_price_of_a_step(
+    tokens: Artifact, make_context: Any, gflop_device: Any
+) -> None:
+    spec = TokensSpec.model_validate(tokens.manifest.spec)
+    chosen = of_family("lstm", duration="2 cpu-seconds", eval_points=4)
+    made = STAGE.plan(chosen, {"tokens": spec}, gflop_device)
+    few, many = (
+        STAGE.plan(
+            of_family("lstm", duration=f"{n} steps"), {"tokens": spec}, gflop_device
+        ).estimate.seconds.value
+        for n in (100, 200)
+    )
+    per_step = (many - few) / 100
+    steps = int(made.notes[0].split(" about ")[1].split(" steps")[0].replace(",", ""))
+    assert steps == pytest.approx(2 / per_step, rel=0.02)
+    seconds = made.estimate.seconds
+    assert seconds.low < 2 + plan.START_SECONDS < seconds.high
+    assert made.estimate.flops.low < made.estimate.flops.value < made.estimate.flops.high
+    outcome = STAGE.run(
+        chosen.model_copy(update={"duration": "0.5 cpu-seconds"}), {"tokens": tokens}, make_context()
+    )
+    assert outcome.facts["cpu_seconds"] == pytest.approx(0.5, abs=0.2)
+    assert [set(row) >= {"tokens", "cpu_seconds", "loss"} for row in outcome.facts["heldout"]].count(
+        True
+    ) >= 4
+
+
+def test_streams_need_enough_text(tokens: Artifact, make_context: Any) -> None:
+    with pytest.raises(
+        ArrieroError, match="lower batch_size or context_length, give more text, or set stream"
+    ):
+        STAGE.run(of_family("lstm", batch_size=4096), {"tokens": tokens}, make_context())
+    outcome = STAGE.run(
+        of_family("lstm", batch_size=4, stream=False, duration="2 steps"), {"tokens": tokens}, make_context()
+    )
+    assert outcome.facts["steps"] == 2

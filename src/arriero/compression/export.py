@@ -119,7 +119,10 @@ class Export(Stage[ExportSettings]):
         from arriero.compression.model_card import model_card, training_licenses
 
         source: Artifact = inputs["model"]
-        writer, stored = settings.writer(), settings.writer().stored(ModelSpec.model_validate(source.manifest.spec))
+        writer, stored = (
+            settings.writer(),
+            settings.writer().stored(ModelSpec.model_validate(source.manifest.spec)),
+        )
 
         def advance(written: int) -> None:
             if context.stop_requested():

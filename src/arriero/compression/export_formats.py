@@ -146,7 +146,9 @@ class GgufExport:
                 # half a float16's last place of the scale comes on top of the step; the least scale is 2^-24
                 allowed = largest * (_STEP[written.storage(entry.name)] * 1.01 + 2e-3) + 1e-5
                 if not torch.isfinite(found).all() or (found - wanted).abs().amax() > allowed:
-                    raise ArrieroError(f"the exported {GGUF_FILE} gives other weights than its source in {entry.name}")
+                    raise ArrieroError(
+                        f"the exported {GGUF_FILE} gives other weights than its source in {entry.name}"
+                    )
 
 
 _STEP = {"F32": 0.0, "F16": 2**-11, "BF16": 2**-8, "Q8_0": 1 / 254, "Q5_1": 1 / 31, "Q5_0": 1 / 16, "Q4_1": 1 / 15, "Q4_0": 1 / 8}  # fmt: skip
@@ -181,4 +183,6 @@ def _gguf_file(model: Decoder, kind: BlockType, source: Artifact | None) -> Gguf
             found = gguf_tokenizer_metadata(Tokenizer.load(source.path), model.config.vocab_size)
             tokenizer = with_special_ids(found, read_special_ids(source.path))
     entries = tensor_entries(model, "float32")
-    return GgufFile(values, entries, kind, name=name, tokenizer=tokenizer, where=name or "the model to export")
+    return GgufFile(
+        values, entries, kind, name=name, tokenizer=tokenizer, where=name or "the model to export"
+    )

@@ -37,6 +37,9 @@ from arriero.evaluation.compare_views import (
 from arriero.evaluation.documents import Documents, load_documents
 from arriero.stage import Context, TokensSpec, open_input
 
+_SAME_COST = 1.05
+"""Largest ratio of two costs that count as equal."""
+
 
 class Comparer:
     """One comparison: scores the models, works out the views, judges."""
@@ -93,12 +96,8 @@ class Comparer:
         if most is None:
             return
         if runs[0].is_ngram:
-            order, train = int(runs[0].spec.config["order"]), self.spec.splits["train"].tokens
-            own = (
-                self.logs[runs[0].name]
-                if most >= train
-                else self.scorer.ngram_of(order, self.spec.vocab_size, int(most))
-            )
+            ngram, train = runs[0], self.spec.splits["train"].tokens
+            own = self.logs[ngram.name] if most >= train else self.scorer.refitted(ngram, int(most))
             self.views.equal_tokens[name] = column([own], self.halves, True)
             return
         finals = self.views.equal_time[name].by_run
@@ -176,6 +175,17 @@ class Comparer:
             "Seeds: t-interval of the mean over runs that differ in their seed. Documents: bootstrap over the scored "
             "documents, drawn together for both sides of a difference. No correction is made for the number of pairs."
         ]
+        costs = [
+            self.trainings[r.name].cpu_seconds
+            for runs in self.groups.values()
+            for r in runs
+            if not r.is_ngram
+        ]
+        if costs and max(costs) > _SAME_COST * min(costs):
+            notes.append(
+                f"The nets trained for {min(costs):,.1f} to {max(costs):,.1f} CPU seconds, so 'at equal time' is not "
+                "quite that; give their stages the same duration in cpu-seconds."
+            )
         if single:
             notes.append(f"One seed only, so nothing is said of its noise: {', '.join(single)}.")
         if self.tokens_compared is not None:

@@ -78,19 +78,19 @@ def _against(
     found: Comparison, title: str, x_title: str, of: Callable[[Family], float | None], *, log: bool
 ) -> Chart | None:
     """Finished models with their intervals over one figure of their family."""
-    chosen = [(family, x) for family in found.families if (x := of(family)) is not None]
+    chosen = [(family, at) for family in found.families if (at := of(family)) is not None]
     numbers = colours(found.families)
     marks = [
         Mark(
             family.name,
-            (x, family.equal_time.value),
+            (at, family.equal_time.value),
             numbers[family.name],
             family.equal_time.seeds,
             family.equal_time.documents,
         )
-        for family, x in chosen
+        for family, at in chosen
     ]
-    x = Scale.over([at for _, at in chosen], log=log)
+    x = Scale.over([value for _, value in chosen], log=log)
     y = Scale.over(
         [v for m in marks for ends in (m.whisker, m.band) if ends for v in ends] + [m.at[1] for m in marks]
     )

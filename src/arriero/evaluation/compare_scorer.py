@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from arriero.artifacts import Artifact
+from arriero.data.shards import TokenShards
 from arriero.evaluation.answers import Floats
 from arriero.evaluation.bits_per_byte import default_stride, score_tokens, window_tokens
 from arriero.evaluation.cache import Cache
 from arriero.evaluation.compare_entrants import Entrant
 from arriero.evaluation.comparison import BITS_PER_BYTE
-from arriero.evaluation.documents import Documents
+from arriero.evaluation.documents import Documents, Ids
 from arriero.evaluation.forecast import config_of, row_flops
 from arriero.evaluation.progress import Counter, Progress, stop_if_asked
-from arriero.evaluation.references import fit_reference
 from arriero.models.checkpoint import load_language_model
+from arriero.models.ngram import NGram
+from arriero.models.ngram_smoothing import DEFAULT
 from arriero.models.protocol import LanguageModel
 from arriero.stage import Context
 
@@ -28,6 +31,29 @@ TokenLogs = list[Floats]
 def document_bits(logs: TokenLogs) -> Floats:
     """Bits of each document [n]."""
     return np.asarray([-values.sum() / math.log(2) for values in logs])
+
+
+def fit_on_part(ngram: Entrant, tokens: Path, most_tokens: int) -> NGram:
+    """The n-gram model as its own stage would make it of documents that hold ``most_tokens`` tokens together.
+
+    They are drawn at random from the whole training split: its first ones often come from one source.
+    """
+    config, settings = ngram.spec.config, ngram.artifact.manifest.settings
+    return NGram.fit(
+        drawn_documents(tokens, most_tokens), int(config["order"]), int(config["vocab_size"]),
+        config.get("smoothing", DEFAULT), settings.get("smoothing_weight"), settings.get("prune") or (),
+    )  # fmt: skip
+
+
+def drawn_documents(tokens: Path, most_tokens: int) -> Iterator[Ids]:
+    """Training documents in random order (always the same), the last one cut where the tokens are used up."""
+    shards, left = TokenShards.open(tokens, "train"), most_tokens
+    for number in np.random.default_rng(0).permutation(shards.n_documents):
+        if left <= 0:
+            return
+        document = shards.document(int(number))[:left]
+        left -= len(document)
+        yield document
 
 
 class TokenScorer:
@@ -54,13 +80,13 @@ class TokenScorer:
         progress = self._counter.of(entrant.name, BITS_PER_BYTE.title, flops)
         return self._kept(entrant.name, lambda: load_language_model(entrant.artifact.path), entrant, progress)
 
-    def ngram_of(self, order: int, vocab_size: int, most_tokens: int) -> TokenLogs:
-        """The same under an n-gram model of the first ``most_tokens`` training tokens, fitted here."""
-        name = f"{order}-gram of {most_tokens} tokens"
+    def refitted(self, ngram: Entrant, most_tokens: int) -> TokenLogs:
+        """The same under the n-gram model as it would be of ``most_tokens`` training tokens, fitted here."""
+        name = f"{ngram.name} of {most_tokens} tokens"
         self._counter.show(name, "fitting")
         return self._kept(
             name,
-            lambda: fit_reference(self._tokens.path, order, vocab_size, most_tokens),
+            lambda: fit_on_part(ngram, self._tokens.path, most_tokens),
             None,
             lambda lengths: stop_if_asked(self._context),
         )

@@ -104,7 +104,7 @@ def comparison_markdown(found: Comparison) -> str:
         cells = [_cell(family.figure(view)) for view in views]
         lines.append(
             f"| {family.name} | {family.year or '–'} | {family.n_parameters:,} | {len(family.runs)} | {tokens} | "
-            f"{family.cpu_seconds:,.1f} | " + " | ".join(cells) + " |"
+            f"{family.cpu_seconds:,.2f} | " + " | ".join(cells) + " |"
         )
     lines += [
         "",

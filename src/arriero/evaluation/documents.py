@@ -51,9 +51,7 @@ def load_documents(tokens: Path, split: str, most: int) -> Documents:
 
 def count_bytes(tokenizer: Tokenizer, documents: Sequence[Ids]) -> Ids:
     """UTF-8 bytes of the text of each document [n]; special tokens stand for none."""
-    sizes = np.asarray([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)], np.int64)
-    sizes[list(tokenizer.special_ids.values())] = 0
-    return np.asarray([int(sizes[ids].sum()) for ids in documents], np.int64)
+    return np.asarray([len(tokenizer.decode_bytes(ids.tolist())) for ids in documents], np.int64)
 
 
 def in_vocabulary_of(own: Tokenizer, documents: Documents, tokens: Path) -> Documents:

@@ -8,7 +8,7 @@ put it in order; rows that are no longer needed simply stop being continued.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -29,9 +29,10 @@ class BeamSettings:
 
     Attributes:
         beams: hypotheses kept; 1 is greedy.
-        length_penalty: a finished hypothesis of n tokens scores log p / n^length_penalty, its end token counted: 0 is
-            plain log p, more favours long ones. (Wu et al., arXiv 1609.08144, divide by ((5 + n) / 6)^alpha; the plain
-            power is what Hugging Face and fairseq use.)
+        length_penalty: a finished hypothesis of n tokens, its end token counted, scores log p over a penalty that grows
+            with n: 0 is plain log p, more favours long ones.
+        penalty: ``power``: n^length_penalty, as Hugging Face and fairseq have it; ``gnmt``: ((5 + n) / 6)^length_penalty
+            (Wu et al., arXiv 1609.08144, equation 14; the original Transformer: 4 beams, 0.6).
         early_stopping: True: stop as soon as ``beams`` hypotheses are finished. False: go on while the best open one
             would still enter at its present length. "never": go on while any could enter at any length up to
             ``max_tokens``, so that stopping never changes the result.
@@ -42,6 +43,7 @@ class BeamSettings:
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
     max_tokens: int = 128
+    penalty: Literal["power", "gnmt"] = "power"
 
     def __post_init__(self) -> None:
         if self.beams < 1 or self.max_tokens < 1:
@@ -49,7 +51,8 @@ class BeamSettings:
 
     def score(self, log_prob: float, length: int) -> float:
         """The figure by which finished hypotheses are compared."""
-        return log_prob / length**self.length_penalty
+        base = length if self.penalty == "power" else (5 + length) / 6
+        return log_prob / base**self.length_penalty
 
 
 @dataclass(frozen=True)
@@ -199,9 +202,7 @@ def beam_generate(
         return []
     config = model.config
     if config.bounded and settings.max_tokens > config.context_length:
-        settings = BeamSettings(
-            settings.beams, settings.length_penalty, settings.early_stopping, config.context_length
-        )
+        settings = replace(settings, max_tokens=config.context_length)
     training = model.training
     model.eval()
     try:

@@ -78,7 +78,7 @@ def write_arpa_tables(
         for n in range(1, tables.order + 1):
             file.write(f"\n\\{n}-grams:\n")
             if n == 1:
-                file.writelines(f"{NEVER:g}\t{mark}\t0\n" for mark in missing)
+                file.writelines(f"{NEVER:g}\t{mark}\n" for mark in missing)
             _write_section(tables, n, words, file)
         file.write("\n\\end\\\n")
 

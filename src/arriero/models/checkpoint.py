@@ -21,6 +21,7 @@ from arriero.models.hf_names import StoredTensor, stored_tensors, without_prefix
 from arriero.models.layers.quantized import QuantizedLinear, WeightScheme, use_quantized_layers
 from arriero.models.protocol import LanguageModel
 from arriero.models.quantization_config import scheme_from_hf, scheme_to_hf
+from arriero.models.renamed_tensors import RenamedTensors
 from arriero.models.tensor_files import TensorEntry, file_bytes, float_dtype, shards, write_shards
 from arriero.models.tensor_reader import TensorReader
 
@@ -177,6 +178,7 @@ def _load(
     """``told``: where the configuration and where the weights lie, for messages."""
     where, weights_at = told
     config, scheme = config_from_hf(values, where), scheme_from_hf(values, where)
+    weights = RenamedTensors(weights, get_family(config.family).renamed)
     config = get_family(config.family).settle(config, weights.names())
     target = float_dtype(dtype or _stored_dtype(values))
     default = torch.get_default_dtype()

@@ -18,6 +18,8 @@ from arriero.models.layers.conv import TokenConvolution
 from arriero.models.layers.disentangled import DisentangledAttention, RelativePositions, pair_mask
 from arriero.models.layers.encoder_embedding import EncoderEmbedding
 from arriero.models.layers.feedforward import FeedForward
+from arriero.models.layers.known import values_known
+from arriero.models.layers.mask_decoder import EnhancedMaskDecoder
 from arriero.models.layers.masks import key_mask
 from arriero.models.layers.precision import product_dtype
 from arriero.models.layers.window_attention import WindowAttention, window_context
@@ -55,6 +57,7 @@ class Encoder(nn.Module):
         else:
             self.blocks = nn.ModuleList(_group(config) for _ in range(config.n_groups))
         self.conv = TokenConvolution(config) if config.conv_kernel else None
+        self.mask_decoder = EnhancedMaskDecoder(config) if config.has_mask_decoder else None
         self.pooler = Pooler(config) if config.has_body_pooler else None
         self.head: Head | None = None if config.task == "none" else HEADS[config.task](config)
 
@@ -73,7 +76,11 @@ class Encoder(nn.Module):
         contexts = self._contexts(x, keep, inputs.get("global_attention"))
         embedded, states = x, [x]
         for layer, block in enumerate(self._layers()):
-            x = block(x, *contexts[layer % len(contexts)])
+            context = contexts[layer % len(contexts)]
+            if self.mask_decoder is not None and layer == self.config.n_layers - 1:
+                x = self.mask_decoder(x, block, *context)
+            else:
+                x = block(x, *context)
             if layer == 0 and self.conv is not None:
                 x = self.conv(embedded, x, keep)
             states = [*states, x] if keep_all else [x]
@@ -85,7 +92,7 @@ class Encoder(nn.Module):
             yield from self.blocks
             return
         for layer in range(self.config.n_layers):
-            yield from self.blocks[self.config.group_of(layer)]  # type: ignore[misc]
+            yield from self.blocks[self.config.group_of(layer)]
 
     def _contexts(
         self, x: Tensor, keep: Tensor | None, global_attention: Tensor | None
@@ -115,6 +122,7 @@ class Encoder(nn.Module):
 
         Returns:
             none: vectors [B, T, d_model]. masked_lm: logits [B, T, vocab_size]. pretraining: those and [B, 2].
+            next_sentence: [B, 2].
             sequence_classification: [B, n_labels]. token_classification: [B, T, n_labels]. multiple_choice: [B, C].
             question_answering: two of [B, T], start and end.
         """
@@ -123,7 +131,7 @@ class Encoder(nn.Module):
         if self.config.task != "multiple_choice":
             return self.output(self.hidden(ids, **inputs))
         flat = {name: value.flatten(0, 1) for name, value in inputs.items() if isinstance(value, Tensor)}
-        return self.output(self.hidden(ids.flatten(0, 1), **flat)).view(ids.shape[:2])  # type: ignore[arg-type]
+        return self.output(self.hidden(ids.flatten(0, 1), **flat)).view(ids.shape[:2])
 
     def output(self, hidden: Tensor) -> Any:
         """The head on the body's vectors [B, T, d_model]; see :meth:`forward`."""
@@ -137,7 +145,7 @@ class Encoder(nn.Module):
 
         Args:
             labels: masked_lm, token_classification: int64 [B, T], -100 does not count. pretraining: a pair of that and
-                int64 [B]. multiple_choice: int64 [B]. question_answering: a pair of int64 [B]. sequence_classification:
+                int64 [B]. next_sentence, multiple_choice: int64 [B]. question_answering: a pair of int64 [B]. sequence_classification:
                 int64 [B], or float [B] or [B, n_labels]; see :func:`arriero.models.heads.sequence_loss`.
 
         Raises:
@@ -172,7 +180,7 @@ class Encoder(nn.Module):
         if task not in ("question_answering", "multiple_choice"):
             return None
         separators = ids == self.config.sep_id
-        if ids.device.type != "meta" and not bool((separators.sum(-1) == 3).all()):
+        if values_known(separators) and not bool((separators.sum(-1) == 3).all()):
             raise ArrieroError(
                 f"every row should have three separators (id {self.config.sep_id}); else give global_attention"
             )
@@ -226,4 +234,4 @@ def _real_tokens(attention_mask: Tensor | None) -> Tensor | None:
     if attention_mask is None:
         return None
     keep = attention_mask.bool()
-    return None if keep.device.type != "meta" and bool(keep.all()) else keep
+    return None if values_known(keep) and bool(keep.all()) else keep

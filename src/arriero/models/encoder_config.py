@@ -12,6 +12,7 @@ Task = Literal[
     "none",
     "masked_lm",
     "pretraining",
+    "next_sentence",
     "sequence_classification",
     "token_classification",
     "multiple_choice",
@@ -85,6 +86,12 @@ class EncoderConfig(ModelConfig):
     conv_groups: int = Field(default=1, ge=1, description="groups of channels of that convolution")
     conv_activation: Activation = Field(default="tanh", description="of that convolution")
 
+    mask_decoder_steps: int = Field(
+        default=0,
+        ge=0,
+        description="times that the masked LM's decoder with absolute positions applies the last block; 0: none",
+    )
+
     windows: tuple[int, ...] | None = Field(
         default=None, description="tokens that each layer's attention spans, half on either side; None: all"
     )
@@ -136,6 +143,8 @@ class EncoderConfig(ModelConfig):
             raise ValueError(f"question answering has 2 outputs (start and end), not {self.n_labels}")
         if self.conv_kernel and not self.conv_kernel % 2:
             raise ValueError(f"conv_kernel {self.conv_kernel} is even; it should be odd to keep the length")
+        if self.mask_decoder_steps and (self.attention != "disentangled" or self.positions != "none"):
+            raise ValueError("mask_decoder_steps go with attention 'disentangled' and positions 'none'")
         self._check_windows()
         return self
 
@@ -180,7 +189,7 @@ class EncoderConfig(ModelConfig):
     @property
     def has_body_pooler(self) -> bool:
         """Whether this task's body ends in a pooler over the first token."""
-        whole = self.task in ("none", "pretraining", "multiple_choice")
+        whole = self.task in ("none", "pretraining", "next_sentence", "multiple_choice")
         return self.body_pooler and (
             whole or (self.task == "sequence_classification" and not self.dense_classifier)
         )
@@ -189,6 +198,11 @@ class EncoderConfig(ModelConfig):
     def has_head_pooler(self) -> bool:
         """Whether the pooler belongs to the head (DeBERTa), not to the body."""
         return not self.body_pooler and self.task in ("sequence_classification", "multiple_choice")
+
+    @property
+    def has_mask_decoder(self) -> bool:
+        """Whether the last block is the enhanced mask decoder's."""
+        return self.mask_decoder_steps > 0 and self.task == "masked_lm"
 
     def group_of(self, layer: int) -> int:
         """Group of shared blocks that a layer applies."""

@@ -25,16 +25,15 @@ def with_task(model: Encoder, task: str, seed: int, **changes: Any) -> Encoder:
     weight = model.embedding.word.weight
     with torch.device("meta"):
         made = Encoder(config)
-    for part in ("head", "pooler"):
+    for part in ("head", "pooler", "mask_decoder"):
         fresh = getattr(made, part)
         if fresh is not None:
             fresh.to(weight.dtype).to_empty(device=weight.device)
             initialise(fresh, seed, config.init_std)
             for buffer in fresh.buffers():
                 buffer.zero_()
-    if made.pooler is not None and model.pooler is not None:
-        made.pooler = model.pooler
-    for part in ("embedding", "positions", "blocks", "conv"):
-        setattr(made, part, getattr(model, part))
+    for part in ("embedding", "positions", "blocks", "conv", "pooler", "mask_decoder"):
+        if getattr(made, part) is not None and getattr(model, part) is not None:
+            setattr(made, part, getattr(model, part))
     made.train(model.training)
     return made

@@ -56,6 +56,7 @@ class Family:
             two kinds.
         transposed: our last module names whose weight is stored [in, out] (GPT-2's Conv1D).
         ignored: endings of stored tensors that follow from the configuration.
+        renamed: ending of a tensor's name in old files -> today's.
         optional: stored tensors that may be missing, because the network makes them as they then are.
         read: (config.json) -> our fields, for what a table can't say.
         write: (config) -> keys of config.json, for what a table can't say.
@@ -80,6 +81,7 @@ class Family:
     head_variant: Callable[[Any], str] = lambda config: ""
     transposed: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     read: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: {}
     write: Callable[[Any], dict[str, Any]] = lambda config: {}

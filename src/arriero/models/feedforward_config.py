@@ -24,7 +24,7 @@ class FeedForwardConfig(ModelConfig):
         description="a bias for either path to the logits; false = the paper's single one (they act as their sum)",
     )
     init_std: float = Field(
-        default=0.1,
+        default=1.0,
         gt=0,
         description="standard deviation of fresh embeddings; other weights follow their width",
     )

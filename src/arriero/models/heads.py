@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Pooler(nn.Module):
         return self.activation(self.dense(hidden[:, 0]))
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Base of the heads.
 
     ``forward`` takes the body's vectors [B, T, d], its pooler's [B, d] (None where the task has none) and the word
@@ -41,9 +42,9 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def loss(self, outputs: Any, labels: Any) -> Tensor:
         """Mean loss, a scalar in float32."""
-        raise TypeError(f"{type(self).__name__} has no loss")
 
     def drop(self, x: Tensor) -> Tensor:
         """Dropout before the classifier."""
@@ -98,6 +99,21 @@ class PretrainingHead(MaskedLMHead):
     def loss(self, outputs: Any, labels: Any) -> Tensor:
         """Sum of both cross-entropies; ``labels`` are those of the words [B, T] and of the pair [B]."""
         return super().loss(outputs[0], labels[0]) + cross_entropy(outputs[1], labels[1].flatten())
+
+
+class PairHead(Head):
+    """Whether the second segment follows the first (BERT): logits [B, 2]."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.pair = Linear(config.d_model, 2, bias=True)
+
+    def forward(self, hidden: Tensor, pooled: Tensor | None, table: Embedding) -> Any:
+        return self.pair(pooled)
+
+    def loss(self, outputs: Any, labels: Any) -> Tensor:
+        """Mean cross-entropy, labels int64 [B]: 0 follows, 1 does not."""
+        return cross_entropy(outputs, labels.flatten())
 
 
 class SequenceHead(Head):
@@ -176,6 +192,7 @@ class SpanHead(Head):
 HEADS: dict[str, type[Head]] = {
     "masked_lm": MaskedLMHead,
     "pretraining": PretrainingHead,
+    "next_sentence": PairHead,
     "sequence_classification": SequenceHead,
     "token_classification": TokenHead,
     "multiple_choice": ChoiceHead,

@@ -112,7 +112,9 @@ class Llama2cModel(WeightSource):
         versioned = int.from_bytes(head[:4], "little") == _MAGIC and len(head) == _HEADER_1
         version = int.from_bytes(head[4:8], "little") if versioned else 0
         if version > 1:
-            raise ArrieroError(f"{self.path} has version {version}; of llama2.c's checkpoints 0 and 1 are read")
+            raise ArrieroError(
+                f"{self.path} has version {version}; of llama2.c's checkpoints 0 and 1 are read"
+            )
         numbers = struct.unpack_from("<7i", head, 8 if versioned else 0)
         figures: dict[str, Any] = dict(zip(_FIGURES, numbers, strict=True))
         figures["version"] = version

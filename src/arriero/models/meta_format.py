@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from arriero.errors import ArrieroError, did_you_mean
-from arriero.models.torch_archive import ArchivedTensor, TorchArchive
+from arriero.models.torch_archive import TorchArchive
+from arriero.models.torch_pickle import ArchivedTensor
 from arriero.models.weight_source import WeightSource, check_figure, interleaved
 
 PARAMS = "params.json"
@@ -130,7 +131,10 @@ class MetaModel(WeightSource):
 
     def _stored_view(self, name: str, out: Tensor) -> Tensor:
         """``out`` in the order of Meta's rows: whole heads stay together, so ranks hold the first, the next ... heads."""
-        for ending, key in (("attention.wq.weight", "num_attention_heads"), ("attention.wk.weight", "num_key_value_heads")):
+        for ending, key in (
+            ("attention.wq.weight", "num_attention_heads"),
+            ("attention.wk.weight", "num_key_value_heads"),
+        ):
             if name.endswith(ending):
                 heads = self._config[key]
                 if out.shape[0] % (2 * heads) or heads % len(self._shards):
@@ -142,7 +146,9 @@ class MetaModel(WeightSource):
         """Hugging Face's name -> Meta's; a tensor without place keeps its name. ``rope.freqs`` follows from the base."""
         known = dict(_SINGLES)
         for layer in range(self._config["num_hidden_layers"]):
-            known |= {f"layers.{layer}.{ours}": f"model.layers.{layer}.{theirs}" for ours, theirs in _LAYER.items()}
+            known |= {
+                f"layers.{layer}.{ours}": f"model.layers.{layer}.{theirs}" for ours, theirs in _LAYER.items()
+            }
         found = set().union(*(shard.tensors for shard in self._shards))
         return {known.get(name, name): name for name in found if not name.endswith("rope.freqs")}
 
@@ -163,7 +169,9 @@ class MetaModel(WeightSource):
             "hidden_size": width,
             "num_hidden_layers": layers,
             "num_attention_heads": heads,
-            "num_key_value_heads": heads if params.get("n_kv_heads") is None else check_figure(params, "n_kv_heads", where),
+            "num_key_value_heads": heads
+            if params.get("n_kv_heads") is None
+            else check_figure(params, "n_kv_heads", where),
             "head_dim": width // heads,
             "rms_norm_eps": params.get("norm_eps", 1e-5),
             "max_position_embeddings": _context_length(params, where),
@@ -175,7 +183,10 @@ class MetaModel(WeightSource):
         if params.get("use_scaled_rope"):
             values["rope_scaling"] = _scaled_rope(params)
         self._config = values
-        rows, ff = self._rows("tok_embeddings.weight", width), self._rows("layers.0.feed_forward.w1.weight", width)
+        rows, ff = (
+            self._rows("tok_embeddings.weight", width),
+            self._rows("layers.0.feed_forward.w1.weight", width),
+        )
         dtype = str(self._part(self._shards[0], "tok_embeddings.weight").dtype).removeprefix("torch.")
         values |= {"vocab_size": rows, "intermediate_size": ff, "torch_dtype": dtype, "dtype": dtype}
         for name, count in (("wq", heads), ("wk", values["num_key_value_heads"])):
@@ -190,7 +201,9 @@ class MetaModel(WeightSource):
         axis = self._axis(name)
         whole = [size * (len(self._shards) if axis == at else 1) for at, size in enumerate(part.shape)]
         if len(whole) != 2 or whole[1] != width:
-            raise ArrieroError(f"{self.path}: tensor {name} has shape {whole}, {PARAMS} asks for a width of {width}")
+            raise ArrieroError(
+                f"{self.path}: tensor {name} has shape {whole}, {PARAMS} asks for a width of {width}"
+            )
         return whole[0]
 
 

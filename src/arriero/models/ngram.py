@@ -181,7 +181,7 @@ class Fitted:
         self._columns = columns
         self._order, self._vocab_size = counts.order, counts.vocab_size
         self._seen = int(np.count_nonzero(counts.plain_unigrams))
-        self._about = about
+        self.about = about
 
     def tables(self) -> Tables:
         """The model in memory."""
@@ -194,7 +194,7 @@ class Fitted:
             )
             for n in range(1, self._order + 1)
         ]
-        return Tables(self._vocab_size, self._seen, levels, self._about)
+        return Tables(self._vocab_size, self._seen, levels, self.about)
 
     def parameter_counts(self) -> dict[str, int]:
         """Stored n-grams by order."""
@@ -203,7 +203,7 @@ class Fitted:
 
     def save(self, folder: Path) -> None:
         """What :meth:`NGram.save` writes, copied piece by piece."""
-        config = config_values(self._order, self._vocab_size, self._seen, self._about)
+        config = config_values(self._order, self._vocab_size, self._seen, self.about)
         names = columns_in_file_order(self._order)
         write_folder(folder, config, {name: self._columns[name] for name in names})
 

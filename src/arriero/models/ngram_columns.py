@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BYTES_PER_RECORD = 160
+BYTES_PER_RECORD = 112
 """Working memory that one record of a piece takes at the most: keys, their sorting and merging; measured."""
 LEAST_RECORDS = 64
 """A piece is never shorter, whatever the limit says."""

@@ -25,7 +25,7 @@ def prune_by_entropy(
     """The model without n-grams each of which changes the perplexity by a share below ``threshold``.
 
     Highest order first; an n-gram stays while a longer one that begins with it stays, because the longer one is found
-    through it. Order 1 is not pruned. The probability of a context is taken from the model itself; where the context
+    through it, or one that ends in it, because KenLM asks for that. Order 1 is not pruned. The probability of a context is taken from the model itself; where the context
     begins with ``bos_id``, which is never predicted, that of ``eos_id`` stands for it: there are as many of both.
 
     Raises:
@@ -42,7 +42,10 @@ def prune_by_entropy(
     for n in range(tables.order, 1, -1):
         needed = np.zeros(tables.levels[n - 1].keys.size, bool)
         if n < tables.order:
-            needed[tables.levels[n].keys[kept[n]] // tables.vocab_size] = True
+            grams = tables.grams_of(n + 1, 0, tables.levels[n].keys.size)[kept[n]]
+            for part in (grams[:, :-1], grams[:, 1:]):
+                rows = tables.rows_of(part)
+                needed[rows[rows >= 0]] = True
         kept[n - 1] = needed | (_perplexity_change(tables, n, first) >= threshold)
     left = _without(tables, kept)
     about = {**tables.about, "entropy_pruned": threshold}

@@ -58,8 +58,8 @@ def _batches(sources: Sequences, targets: Sequences) -> Iterator[list[int]]:
 
 
 def _score(model: Seq2Seq, sources: Sequences, targets: Sequences) -> list[np.ndarray]:
-    source, source_mask = padded(model, sources, "source")
-    written, _ = padded(model, targets, "target")
+    source, source_mask = padded(model, sources, "source", model.config.vocab_size)
+    written, _ = padded(model, targets, "target", model.config.target_vocab_size)
     start = torch.full((len(targets), 1), model.config.start_id, device=written.device)
     hidden = model.hidden(
         torch.cat([start, written[:, :-1]], dim=1), model.encode(source, source_mask), source_mask

@@ -29,7 +29,7 @@ class RecurrentConfig(ModelConfig):
         description="a bias for either product of a layer, as torch and cuDNN have; they only act as their sum",
     )
     init_std: float = Field(
-        default=0.1,
+        default=1.0,
         gt=0,
         description="standard deviation of fresh embeddings; other weights follow their width",
     )

@@ -35,11 +35,14 @@ class Seq2Seq(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config.vocab_size, config.d_model)
+        own = not config.share_embeddings
+        self.decoder_embedding = Embedding(config.target_vocab_size, config.d_model) if own else None
         self.encoder = Stack(config, "encoder")
         self.decoder = Stack(config, "decoder")
-        self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
+        self.head = None if config.tie_embeddings else Linear(config.d_model, config.target_vocab_size)
         # a buffer, as in Hugging Face's: stored with the weights but not trained
-        self.register_buffer("head_bias", torch.zeros(1, config.vocab_size) if config.head_bias else None)
+        bias = torch.zeros(1, config.target_vocab_size) if config.head_bias else None
+        self.register_buffer("head_bias", bias)
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
@@ -63,7 +66,7 @@ class Seq2Seq(nn.Module):
             ArrieroError: more tokens than the model has positions.
         """
         stack = self.encoder
-        x = stack.embed(self._vectors(source))
+        x = stack.embed(self._vectors(self.embedding, source))
         mask = None if source_mask is None else key_mask(source_mask, product_dtype(x))
         mask = stack.bias(source.shape[1], source.shape[1], mask, product_dtype(x))
         for block in stack.blocks:
@@ -89,7 +92,7 @@ class Seq2Seq(nn.Module):
             [B, T, d_model].
         """
         stack, length = self.decoder, target.shape[1]
-        x = stack.embed(self._vectors(target))
+        x = stack.embed(self._vectors(self._target_table, target))
         mask = None
         if stack.positions_bias is not None or target_mask is not None:
             mask = stack.bias(
@@ -101,7 +104,7 @@ class Seq2Seq(nn.Module):
         self, tokens: Tensor, cache: TargetCache, memory: Sequence[KeysValues], source_mask: Tensor | None
     ) -> Tensor:
         """Vectors [R, 1, d_model] of one more token [R, 1] of each row, whose past is in the cache."""
-        x = self.decoder.embed(self._vectors(tokens), cache.length)
+        x = self.decoder.embed(self._vectors(self._target_table, tokens), cache.length)
         cache.mask = self.decoder.bias(1, cache.length + 1, None, product_dtype(x))
         return self._decode(x, None, cache, memory, source_mask)
 
@@ -122,15 +125,19 @@ class Seq2Seq(nn.Module):
             x = block(x, mask, cache, keys_values, seen)
         return self.decoder.finish(x)
 
-    def _vectors(self, ids: Tensor) -> Tensor:
-        x: Tensor = self.embedding(ids)
+    @property
+    def _target_table(self) -> Embedding:
+        return self.embedding if self.decoder_embedding is None else self.decoder_embedding
+
+    def _vectors(self, table: Embedding, ids: Tensor) -> Tensor:
+        x: Tensor = table(ids)
         return x * math.sqrt(self.config.d_model) if self.config.scale_embedding else x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden [..., d_model] -> [..., vocab_size]."""
         if self.config.scale_head:
             hidden = hidden * self.config.d_model**-0.5
-        result: Tensor = self.embedding.as_head(hidden) if self.head is None else self.head(hidden)
+        result: Tensor = self._target_table.as_head(hidden) if self.head is None else self.head(hidden)
         return result if self.head_bias is None else result + self.head_bias[0]
 
     def forward(
@@ -150,12 +157,13 @@ class Seq2Seq(nn.Module):
         Raises:
             ArrieroError: a source is empty or too long, or has an id outside the vocabulary.
         """
-        source, mask = padded(self, sources, "source")
+        source, mask = padded(self, sources, "source", self.config.vocab_size)
         return TargetState(self, self.encode(source, mask), mask)
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters by part; a tied head counts once, under embedding. The fixed bias on the logits is none."""
-        counts = {"embedding": self.embedding.weight.numel()}
+        tables = [table for table in (self.embedding, self.decoder_embedding) if table is not None]
+        counts = {"embedding": sum(table.weight.numel() for table in tables)}
         for side in ("encoder", "decoder"):
             for part, count in count_by_part(self.get_submodule(side)).items():
                 name = f"{side}_{part}" if part in ("attention", "feed_forward") else part

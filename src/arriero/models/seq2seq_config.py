@@ -52,7 +52,11 @@ class Seq2SeqConfig(ModelConfig):
     bias: bool = Field(default=True, description="biases in the blocks' linear layers")
     scale_embedding: bool = Field(default=True, description="embeddings are multiplied by sqrt(d_model)")
     scale_attention: bool = Field(default=True, description="scores are divided by sqrt(head_dim); not in T5")
-    tie_embeddings: bool = Field(default=True, description="source, target and head share one table")
+    tie_embeddings: bool = Field(default=True, description="the head shares the target's embedding table")
+    share_embeddings: bool = Field(default=True, description="source and target share one embedding table")
+    decoder_vocab_size: int | None = Field(
+        default=None, ge=1, description="rows of the target's table where it has its own; by default as many"
+    )
     scale_head: bool = Field(
         default=False, description="the head's input is divided by sqrt(d_model) (T5 1.0)"
     )
@@ -87,11 +91,12 @@ class Seq2SeqConfig(ModelConfig):
                 raise ValueError(
                     f"d_model {self.d_model} is not a multiple of {side} {getattr(self, side)}; set head_dim"
                 )
+        smaller = min(self.vocab_size, self.target_vocab_size)
         for name in ("pad_id", "eos_id", "start_id"):
-            if getattr(self, name) >= self.vocab_size:
-                raise ValueError(
-                    f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocab_size}"
-                )
+            if getattr(self, name) >= smaller:
+                raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {smaller}")
+        if self.share_embeddings and self.target_vocab_size != self.vocab_size:
+            raise ValueError("decoder_vocab_size goes with share_embeddings false")
         if self.positions == "relative" and self.relative_max_distance <= self.relative_buckets // 2:
             raise ValueError(
                 f"relative_max_distance {self.relative_max_distance} should be more than half of "
@@ -100,6 +105,16 @@ class Seq2SeqConfig(ModelConfig):
         return self
 
     @property
+    def target_vocab_size(self) -> int:
+        """Tokens that a target may be made of."""
+        return self.decoder_vocab_size or self.vocab_size
+
+    @property
     def bounded(self) -> bool:
         """Whether a sequence longer than ``context_length`` has no positions."""
         return self.positions != "relative"
+
+    def kv_bytes_per_token(self, element_bytes: int = 2) -> int:
+        """Bytes of keys and values that one token of the target leaves in all layers; one of the source as many."""
+        width = self.decoder_heads * (self.head_dim or self.d_model // self.decoder_heads)
+        return 2 * self.decoder_layers * width * element_bytes

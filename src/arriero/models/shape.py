@@ -95,6 +95,6 @@ def _traced_flops(config: ModelConfig, length: int) -> float:
     def run(state: list[Any]) -> None:
         model, ids = state
         with torch.inference_mode():
-            model(ids, ids) if hasattr(config, "n_decoder_layers") else model(ids)
+            model(ids, ids) if hasattr(config, "decoder_layers") else model(ids)
 
     return trace(make, run).flops

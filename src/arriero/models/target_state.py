@@ -75,7 +75,9 @@ class TargetState:
         self._inputs, self._mask = inputs, self._mask[parents]
 
 
-def padded(model: Seq2Seq, sequences: Sequence[Sequence[int]], what: str) -> tuple[Tensor, Tensor]:
+def padded(
+    model: Seq2Seq, sequences: Sequence[Sequence[int]], what: str, vocab_size: int
+) -> tuple[Tensor, Tensor]:
     """(ids int64 [N, T], mask bool [N, T]), padded on the right, on the model's device.
 
     Raises:
@@ -89,8 +91,8 @@ def padded(model: Seq2Seq, sequences: Sequence[Sequence[int]], what: str) -> tup
             raise ArrieroError(
                 f"{what} {index} has {len(ids)} tokens, more than the model's context of {config.context_length}"
             )
-        if not 0 <= min(ids) <= max(ids) < config.vocab_size:
-            raise ArrieroError(f"{what} {index} has an id outside the vocabulary of {config.vocab_size}")
+        if not 0 <= min(ids) <= max(ids) < vocab_size:
+            raise ArrieroError(f"{what} {index} has an id outside the vocabulary of {vocab_size}")
     longest = max(map(len, sequences))
     ids = torch.full((len(sequences), longest), config.pad_id, dtype=torch.int64)
     mask = torch.zeros(len(sequences), longest, dtype=torch.bool)

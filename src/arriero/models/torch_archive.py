@@ -1,69 +1,24 @@
 """Tensors of a ``.pth`` file without unpickling it.
 
-``torch.save`` writes a zip whose ``data.pkl`` is a pickle: a program that may call anything. Here that program is
-never run. Its operations are walked one by one on a stack of plain values, and the only calls that are understood are
-those by which torch describes a tensor; every other global, and every other operation, is refused by name. What comes
-out is where each tensor lies in the file; its bytes are read when they are asked for.
-
-Source: ``torch/_utils.py`` (_rebuild_tensor_v2), ``torch/serialization.py``, Python's ``pickletools``.
+``torch.save`` writes a zip whose ``data.pkl`` says where each tensor lies; :mod:`arriero.models.torch_pickle` reads
+that without running it. The tensors' bytes are read when they are asked for.
 """
 
 from __future__ import annotations
 
 import math
-import pickletools
-import struct
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from arriero.errors import ArrieroError
-from arriero.models.weight_source import pieces
+from arriero.models.torch_pickle import DAMAGE, ArchivedTensor, RefusedError, walk
+from arriero.models.weight_source import pieces, short
 
-_STORAGES = {
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
 _MAX_PICKLE = 1 << 26
-_MOST_VALUES = 1 << 40
 _LOCAL_HEADER = 30
-_MARK = object()
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, AssertionError, struct.error)
-"""What the walk and `pickletools` raise on bytes that are no pickle."""
-
-
-@dataclass(frozen=True)
-class _Global:
-    name: str
-
-
-@dataclass(frozen=True)
-class _Storage:
-    dtype: torch.dtype
-    key: str
-    size: int
-
-
-@dataclass(frozen=True)
-class ArchivedTensor:
-    """A contiguous tensor: its place is ``offset`` values into the storage ``key``."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    key: str
-    offset: int
 
 
 class TorchArchive:
@@ -123,7 +78,9 @@ class TorchArchive:
             with zipfile.ZipFile(self._file) as archive:
                 for info in archive.infolist():
                     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-                        raise ArrieroError(f"{self.path}: {_short(info.filename)} is compressed; torch stores plainly")
+                        raise ArrieroError(
+                            f"{self.path}: {short(info.filename)} is compressed; torch stores plainly"
+                        )
                     self._file.seek(info.header_offset)
                     head = self._file.read(_LOCAL_HEADER)
                     if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
@@ -133,7 +90,7 @@ class TorchArchive:
                     if start + info.file_size > self._size:
                         raise zipfile.BadZipFile
                     found[info.filename.partition("/")[2]] = (start, info.file_size)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, *_DAMAGE):
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, *DAMAGE):
             raise ArrieroError(
                 f"{self.path} is damaged or no file that torch.save wrote (since torch 1.6 a zip)"
             ) from None
@@ -155,17 +112,19 @@ class TorchArchive:
     def _read_tensors(self) -> dict[str, ArchivedTensor]:
         program = self._record("data.pkl", self._records)
         try:
-            values = _walk(program)
-        except _RefusedError as error:
-            raise ArrieroError(f"{self.path} is refused: {error}; only tensors are read, nothing is run") from None
-        except _DAMAGE:
+            values = walk(program)
+        except RefusedError as error:
+            raise ArrieroError(
+                f"{self.path} is refused: {error}; only tensors are read, nothing is run"
+            ) from None
+        except DAMAGE:
             raise ArrieroError(f"{self.path}: its data.pkl is damaged or describes no tensors") from None
         if not isinstance(values, dict):
             raise ArrieroError(f"{self.path} holds no dictionary of tensors")
         tensors = {name: item for name, item in values.items() if isinstance(item, ArchivedTensor)}
         for name in values:
-            if not isinstance(name, str) or name not in tensors:
-                raise ArrieroError(f"{self.path}: the entry {_short(name)} is no tensor")
+            if not isinstance(name, str) or name not in tensors or not name.isprintable():
+                raise ArrieroError(f"{self.path}: the entry {short(name)} is no tensor")
         for name, tensor in tensors.items():
             self._check(name, tensor)
         return tensors
@@ -174,190 +133,4 @@ class TorchArchive:
         _, size = self._records.get(f"data/{tensor.key}", (0, 0))
         needed = tensor.offset + math.prod(tensor.shape)
         if needed * tensor.dtype.itemsize > size:
-            raise ArrieroError(f"{self.path} is damaged or cut short: tensor {_short(name)} is not in it")
-
-
-class _RefusedError(Exception):
-    """The pickle holds something that does not describe tensors."""
-
-
-def _walk(program: bytes) -> Any:
-    """The value that a pickle of tensors describes. Understands what torch writes, and nothing else."""
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    for opcode, argument, _ in pickletools.genops(program):
-        name = opcode.name
-        if name in ("PROTO", "FRAME"):
-            continue
-        if name == "STOP":
-            return stack.pop()
-        if name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
-        elif name in _LITERALS:
-            stack.append(argument)
-        elif name == "MARK":
-            stack.append(_MARK)
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif name in ("GLOBAL", "STACK_GLOBAL"):
-            stack.append(_Global(_allowed(argument if argument is not None else _two(stack))))
-        elif name in _COMBINE:
-            _COMBINE[name](stack)
-        else:
-            raise _RefusedError(f"its pickle has the operation {name}")
-    raise ValueError("no end")
-
-
-_CONSTANTS: dict[str, Any] = {
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-}
-_LITERALS = {
-    "BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4",
-    "BINFLOAT",
-}  # fmt: skip
-
-
-def _allowed(argument: str) -> str:
-    name = ".".join(str(argument).split(" "))
-    module, _, leaf = name.rpartition(".")
-    if name in _CALLS or (module == "torch" and leaf in _STORAGES):
-        return name
-    raise _RefusedError(f"its pickle asks for {_short(name)}")
-
-
-def _two(stack: list[Any]) -> str:
-    name, module = stack.pop(), stack.pop()
-    if not isinstance(name, str) or not isinstance(module, str):
-        raise TypeError
-    return f"{module} {name}"
-
-
-def _since_mark(stack: list[Any]) -> list[Any]:
-    at = max(i for i, item in enumerate(stack) if item is _MARK)
-    items = stack[at + 1 :]
-    del stack[at:]
-    return items
-
-
-def _tuple_of(count: int) -> Any:
-    def combine(stack: list[Any]) -> None:
-        if len(stack) < count:
-            raise IndexError
-        stack[len(stack) - count :] = [tuple(stack[len(stack) - count :])]
-
-    return combine
-
-
-def _set_items(stack: list[Any], items: list[Any]) -> None:
-    if not isinstance(stack[-1], dict):
-        raise TypeError
-    if not all(isinstance(key, str | int) for key in items[::2]):
-        raise TypeError  # the hash of nested tuples can take for ever
-    stack[-1].update(zip(items[::2], items[1::2], strict=True))
-
-
-def _set_one(stack: list[Any]) -> None:
-    value, key = stack.pop(), stack.pop()
-    _set_items(stack, [key, value])
-
-
-def _set_many(stack: list[Any]) -> None:
-    items = _since_mark(stack)
-    _set_items(stack, items)
-
-
-def _append_many(stack: list[Any]) -> None:
-    items = _since_mark(stack)
-    if not isinstance(stack[-1], list):
-        raise TypeError
-    stack[-1].extend(items)
-
-
-def _append_one(stack: list[Any]) -> None:
-    item = stack.pop()
-    if not isinstance(stack[-1], list):
-        raise TypeError
-    stack[-1].append(item)
-
-
-def _call(stack: list[Any]) -> None:
-    arguments, function = stack.pop(), stack.pop()
-    if not isinstance(function, _Global) or function.name not in _CALLS:
-        raise _RefusedError("its pickle calls something that is no tensor")
-    stack.append(_CALLS[function.name](*arguments))
-
-
-def _persistent(stack: list[Any]) -> None:
-    """torch's reference to a storage: ("storage", its class, key, device, number of values)."""
-    kind, storage, key, _, size = stack.pop()
-    leaf = storage.name.rpartition(".")[2]
-    if kind != "storage" or leaf not in _STORAGES or not isinstance(key, str) or type(size) is not int:
-        raise ValueError
-    stack.append(_Storage(_STORAGES[leaf], key, size))
-
-
-def _build(stack: list[Any]) -> None:
-    """Attributes of the dictionary itself (``_metadata`` of a state_dict): not needed."""
-    stack.pop()
-    if not isinstance(stack[-1], dict):
-        raise _RefusedError("its pickle sets the state of something that is no dictionary")
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> ArchivedTensor:
-    if not isinstance(storage, _Storage) or type(offset) is not int or offset < 0:
-        raise TypeError
-    if not all(type(size) is int and 0 <= size <= _MOST_VALUES for size in shape):
-        raise ValueError
-    step = 1
-    for size, actual in zip(reversed(shape), reversed(stride), strict=True):
-        if size > 1 and actual != step and 0 not in shape:
-            raise _RefusedError("a tensor in it is not stored row by row")
-        step *= size
-    return ArchivedTensor(storage.dtype, tuple(shape), storage.key, offset)
-
-
-def _parameter(data: Any, *_: Any) -> ArchivedTensor:
-    if not isinstance(data, ArchivedTensor):
-        raise TypeError
-    return data
-
-
-def _ordered(*arguments: Any) -> dict[Any, Any]:
-    if arguments:
-        raise _RefusedError("its pickle fills a dictionary by a call")
-    return {}
-
-
-_CALLS: dict[str, Any] = {
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "collections.OrderedDict": _ordered,
-}
-_COMBINE: dict[str, Any] = {
-    "TUPLE1": _tuple_of(1),
-    "TUPLE2": _tuple_of(2),
-    "TUPLE3": _tuple_of(3),
-    "TUPLE": lambda stack: stack.append(tuple(_since_mark(stack))),
-    "SETITEM": _set_one,
-    "SETITEMS": _set_many,
-    "APPEND": _append_one,
-    "APPENDS": _append_many,
-    "REDUCE": _call,
-    "BINPERSID": _persistent,
-    "BUILD": _build,
-    "POP": list.pop,
-}
-
-
-def _short(value: object) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:60] + "…"
+            raise ArrieroError(f"{self.path} is damaged or cut short: tensor {short(name)} is not in it")

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class WeightSource(ABC):
         self.read_into(name, out)
         return out
 
-    def __enter__(self) -> WeightSource:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -119,11 +119,12 @@ def check_figure(values: dict[str, Any], key: str, where: str, most: int = MAX_C
     """
     value = values.get(key)
     if type(value) is not int or not 1 <= value <= most:
-        told = "is missing" if value is None else f"is {_shown(value)}"
+        told = "is missing" if value is None else f"is {short(value)}"
         raise ArrieroError(f"{where}: {key} {told}; it should be an integer from 1 to {most}")
     return value
 
 
-def _shown(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:60] + "…"
+def short(value: object, most: int = 60) -> str:
+    """Text from a file as it may stand in a message: one line of bounded length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[:most] + "…"

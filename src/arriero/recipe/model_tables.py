@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from arriero.models.config import ModelConfig
 from arriero.models.preset import presets
 from arriero.models.shape import ModelShape
 from arriero.recipe.units import format_bytes, format_count, format_flops
@@ -23,9 +24,15 @@ def print_presets(console: Console, family: str | None = None) -> None:
     for name, preset in presets().items():
         if family in (None, preset.family):
             config = preset.config
-            cells = [str(getattr(config, column, "")) for column in _COLUMNS]
+            cells = [_cell(config, column) for column in _COLUMNS]
             table.add_row(name, preset.family, str(preset.year), f"{preset.parameters:,}", *cells)
     console.print(table)
+
+
+def _cell(config: ModelConfig, column: str) -> str:
+    """A figure of the configuration; of an encoder-decoder that of either side."""
+    sides = [getattr(config, f"{side}_{column.removeprefix('n_')}", None) for side in ("encoder", "decoder")]
+    return str(getattr(config, column, "")) if None in sides else " + ".join(map(str, sides))
 
 
 def print_shape(shape: ModelShape, console: Console) -> None:

@@ -13,6 +13,7 @@ from arriero.artifacts import Artifact
 from arriero.artifacts.lineage import lineage, raw_sources
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
+from arriero.recipe.comparison_table import print_comparison
 from arriero.recipe.describe import describe_spec
 from arriero.recipe.plan import LEFT_OUT, PlannedStage, RecipePlan, spec_of
 from arriero.recipe.run import RunResult
@@ -109,7 +110,10 @@ def print_artifact(artifact: Artifact, console: Console) -> None:
     )
     _print_measured(manifest.measured, console)
     _print_mapping("Spec", manifest.spec, console)
-    _print_mapping("Facts", manifest.facts, console)
+    if manifest.makes == "comparison":
+        print_comparison(artifact, console)
+    else:
+        _print_mapping("Facts", manifest.facts, console)
     _print_mapping("Settings", manifest.settings, console)
     console.print("[bold]Files[/]")
     for record in manifest.files:

@@ -7,6 +7,7 @@ come back as they are.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,18 +64,26 @@ def sentencepiece_bpe(
 def unigram(
     pieces: Sequence[tuple[str, float]], specials: Mapping[str, int], names: Mapping[str, str],
     *, unknown: int, byte_fallback: bool, normalizer: Sequence[Step], first_space: bool, added: Sequence[str] = (),
-    bos: bool = True,
+    bos: bool = True, never_in_text: Sequence[str] = (),
 ) -> Tokenizer:  # fmt: skip
-    """Unigram language model (Kudo 2018): the id of a piece is its place."""
+    """Unigram language model (Kudo 2018): the id of a piece is its place.
+
+    ``never_in_text``: pieces that stand for something else than their text (<s>, <0x41>). The library would find them
+    in a text all the same, so the text is cut after their first character.
+    """
     model = {
         "type": "Unigram",
         "unk_id": unknown,
         "vocab": [list(piece) for piece in pieces],
         "byte_fallback": byte_fallback,
     }
+    inside = "|".join(
+        f"{re.escape(piece[0])}(?={re.escape(piece[1:])})" for piece in never_in_text if len(piece) > 1
+    )
+    cut = {"type": "Split", "pattern": {"Regex": inside}, "behavior": "MergedWithPrevious", "invert": False}
     return _tokenizer(
-        model=model, normalizer=_sequence("normalizers", normalizer), decoder=metaspace_decoder(first_space),
-        specials=specials, names=names, added=added, bos=bos,
+        model=model, normalizer=_sequence("normalizers", normalizer), pre_tokenizer=cut if inside else None,
+        decoder=metaspace_decoder(first_space), specials=specials, names=names, added=added, bos=bos,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from arriero.errors import ArrieroError
 from arriero.tokenization.bert_vocab import from_vocab
 from arriero.tokenization.build import byte_level
 from arriero.tokenization.config import read_config
+from arriero.tokenization.from_gguf import from_gguf_metadata
 from arriero.tokenization.llama2c import parse_bin
 from arriero.tokenization.sentencepiece_model import parse_model, to_tokenizer
 from arriero.tokenization.special import USUAL_NAMES
@@ -19,9 +20,11 @@ from arriero.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 
 _IN_FOLDERS = (
     "tokenizer.json", "tokenizer.model", "*.model", "*.model.v*", "*.tiktoken", "vocab.json", "encoder.json",
-    "vocab.txt", "tokenizer.bin", "tok*.bin",
+    "vocab.txt", "tokenizer.bin", "tok*.bin", "*.gguf",
 )  # fmt: skip
 """What a tokenizer's file is called, the first match counts: weights lie in the same folder, so not every file is tried."""
+_GGUF = b"GGUF"
+_LARGEST = 1 << 28
 _MERGES = ("vocab.bpe", "merges.txt")
 _VOCABULARIES = ("encoder.json", "vocab.json")
 _OF_CONFIG = (
@@ -40,7 +43,7 @@ def load_tokenizer(path: Path, *, pattern: str | None = None) -> Tokenizer:
     """The tokenizer of a file or of a model's folder, whatever its format.
 
     Known: tokenizer.json, SentencePiece `.model`, tiktoken ranks, GPT-2's encoder.json with vocab.bpe (vocab.json
-    with merges.txt), BERT's vocab.txt, llama2.c's `.bin`. The special tokens and the chat template that a
+    with merges.txt), BERT's vocab.txt, llama2.c's `.bin`, GGUF. The special tokens and the chat template that a
     tokenizer_config.json beside it names are taken over. ``save`` writes any of them as tokenizer.json.
 
     Args:
@@ -55,6 +58,11 @@ def load_tokenizer(path: Path, *, pattern: str | None = None) -> Tokenizer:
         return Tokenizer.read_json(file)
     if not file.is_file():
         raise ArrieroError(f"there is no tokenizer at {path}")
+    with file.open("rb") as opened:
+        if opened.read(4) == _GGUF:
+            return _read_gguf(file)
+    if file.stat().st_size > _LARGEST:
+        raise ArrieroError(f"{file} is no tokenizer: it is larger than any")
     data = file.read_bytes()
     for recognises, read in _FORMATS:
         if recognises(data):
@@ -64,8 +72,20 @@ def load_tokenizer(path: Path, *, pattern: str | None = None) -> Tokenizer:
                 raise ArrieroError(f"{file}: {error}") from None
     raise ArrieroError(
         f"{file} is no tokenizer: it should be tokenizer.json, a SentencePiece .model, tiktoken ranks, encoder.json with"
-        " vocab.bpe, BERT's vocab.txt or a llama2.c .bin"
+        " vocab.bpe, BERT's vocab.txt, a llama2.c .bin or a GGUF file"
     )
+
+
+def _read_gguf(file: Path) -> Tokenizer:
+    from arriero.models.gguf.container import Container
+
+    container = Container(file)
+    try:
+        return from_gguf_metadata(container.metadata)
+    except ArrieroError as error:
+        raise ArrieroError(f"{file}: {error}") from None
+    finally:
+        container.close()
 
 
 def _file_in(folder: Path) -> Path:

@@ -140,7 +140,10 @@ def to_tokenizer(model: SentencePieces) -> Tokenizer:
     if model.model_type == UNIGRAM:
         scored = [(text, score) for text, score, _ in model.pieces]
         unknown = next(i for i, (_, _, kind) in enumerate(model.pieces) if kind == PieceType.UNKNOWN)
-        return unigram(scored, specials, names, unknown=unknown, **common)
+        never = [
+            text for text, _, kind in model.pieces if kind not in (PieceType.NORMAL, PieceType.USER_DEFINED)
+        ]
+        return unigram(scored, specials, names, unknown=unknown, never_in_text=never, **common)
     vocab = {text: id for id, text in enumerate(texts)}
     unknown_text = next(text for text, _, kind in model.pieces if kind == PieceType.UNKNOWN)
     return sentencepiece_bpe(vocab, merges_of(model.pieces), specials, names, unknown=unknown_text, **common)

@@ -58,7 +58,10 @@ def _llama_shapes(v: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     d, ff = v["hidden_size"], v["intermediate_size"]
     head_dim = v.get("head_dim") or d // v["num_attention_heads"]
     q, kv = v["num_attention_heads"] * head_dim, v["num_key_value_heads"] * head_dim
-    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (v["vocab_size"], d), "model.norm.weight": (d,)}
+    found: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (v["vocab_size"], d),
+        "model.norm.weight": (d,),
+    }
     if not v["tie_word_embeddings"]:
         found["lm_head.weight"] = (v["vocab_size"], d)
     for layer in range(v["num_hidden_layers"]):
@@ -85,7 +88,12 @@ def _gpt2_shapes(v: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     modules = {"transformer.ln_f": (d,)}
     for layer in range(v["n_layer"]):
         at = f"transformer.h.{layer}."
-        modules |= {f"{at}ln_1": (d,), f"{at}ln_2": (d,), f"{at}attn.c_attn": (d, 3 * d), f"{at}attn.c_proj": (d, d)}
+        modules |= {
+            f"{at}ln_1": (d,),
+            f"{at}ln_2": (d,),
+            f"{at}attn.c_attn": (d, 3 * d),
+            f"{at}attn.c_proj": (d, d),
+        }
         modules |= {f"{at}mlp.c_fc": (d, 4 * d), f"{at}mlp.c_proj": (4 * d, d)}
     for name, shape in modules.items():
         found |= {f"{name}.weight": shape, f"{name}.bias": shape[-1:]}
@@ -112,7 +120,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         file = GgufFile(values, entries_of(tensors), written_type(kind), **more)
         path = tmp_path / f"{values['model_type']}-{kind}.gguf"
         file.write(path)
-        assert path.stat().st_size == file.bytes
+        assert path.stat().st_size == file.file_bytes
         return path
 
     return make

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.models.gguf.conftest import VALUES, entries_of, random_tensors
 
 from arriero.errors import ArrieroError
 from arriero.models.gguf import GgufFile, open_gguf, written_type
 from arriero.models.gguf import model as model_module
-from arriero.models.gguf.quantise import encode
 from arriero.models.gguf.dequantise import decode
-
-from tests.models.gguf.conftest import VALUES, entries_of, random_tensors
+from arriero.models.gguf.quantise import encode
 
 Write = Callable[..., Path]
 
@@ -44,7 +43,9 @@ def test_quantised_rows(kind: str, write: Write) -> None:
     with open_gguf(write(values, tensors, kind)) as model:
         for name, tensor in tensors.items():
             table = name in ("model.embed_tokens.weight", "lm_head.weight")
-            wanted = "F32" if tensor.dim() == 1 else "F16" if "down_proj" in name else "Q8_0" if table else kind
+            wanted = (
+                "F32" if tensor.dim() == 1 else "F16" if "down_proj" in name else "Q8_0" if table else kind
+            )
             assert model.storage(name) == wanted, name
             blocks = decode(encode(tensor, written_type(wanted)), written_type(wanted)).view(tensor.shape)
             assert torch.equal(model.read(name), blocks), name
@@ -58,7 +59,9 @@ def test_rows_of_queries_are_interleaved_in_the_file(write: Write) -> None:
     for head in range(4):
         for pair in range(16):
             assert (stored["blk.1.attn_q.weight"][32 * head + 2 * pair] == q[32 * head + pair].numpy()).all()
-            assert (stored["blk.1.attn_q.weight"][32 * head + 2 * pair + 1] == q[32 * head + 16 + pair].numpy()).all()
+            assert (
+                stored["blk.1.attn_q.weight"][32 * head + 2 * pair + 1] == q[32 * head + 16 + pair].numpy()
+            ).all()
     v = tensors["model.layers.1.self_attn.v_proj.weight"]
     assert (stored["blk.1.attn_v.weight"] == v.numpy()).all()
 
@@ -77,7 +80,11 @@ def test_the_gguf_package_reads_what_is_written(write: Write) -> None:
     fields = {name: field.contents() for name, field in found.fields.items()}
     assert fields["general.name"] == "ein Modell ✓" and fields["general.file_type"] == 1
     assert {key: fields[key] for key in extra} == extra
-    assert [tensor.name for tensor in found.tensors][:3] == ["token_embd.weight", "position_embd.weight", "blk.0.attn_norm.weight"]
+    assert [tensor.name for tensor in found.tensors][:3] == [
+        "token_embd.weight",
+        "position_embd.weight",
+        "blk.0.attn_norm.weight",
+    ]
     assert (found.tensors[1].data == tensors["transformer.wpe.weight"].numpy()).all()
     assert tuple(found.tensors[3].shape) == (32,)
 
@@ -170,7 +177,7 @@ def test_a_model_in_several_files(write: Write, tmp_path: Path) -> None:
     assert len(parts) == 3
     with open_gguf(parts[0]) as model:
         assert all(torch.equal(model.read(name), tensor) for name, tensor in tensors.items())
-    with pytest.raises(ArrieroError, match="give the first part, NAME-00001-of-00003.gguf"):
+    with pytest.raises(ArrieroError, match=r"give the first part, NAME-00001-of-00003.gguf"):
         open_gguf(parts[1])
     parts[2].unlink()
     with pytest.raises(ArrieroError, match=r"part-00003-of-00003.gguf cannot be read"):
@@ -184,7 +191,7 @@ def test_a_tensor_without_place_keeps_its_name(write: Write) -> None:
     gguf.write_bytes(data)
     with open_gguf(gguf) as model:
         assert "blk.0.attn_X.bias" in model.names()
-        with pytest.raises(ArrieroError, match="has no tensor model.layers.0.self_attn.q_proj.bias"):
+        with pytest.raises(ArrieroError, match=r"has no tensor model.layers.0.self_attn.q_proj.bias"):
             model.read("model.layers.0.self_attn.q_proj.bias")
 
 
@@ -215,4 +222,9 @@ def test_a_value_that_does_not_fit_is_named(write: Write) -> None:
 def test_vocabulary_must_have_a_row_for_every_token() -> None:
     tokens = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": ["a"] * 74}
     with pytest.raises(ArrieroError, match="75 rows of embeddings, its tokenizer 74 tokens"):
-        GgufFile(VALUES["llama"], entries_of(random_tensors(VALUES["llama"])), written_type("F16"), tokenizer=tokens)
+        GgufFile(
+            VALUES["llama"],
+            entries_of(random_tensors(VALUES["llama"])),
+            written_type("F16"),
+            tokenizer=tokens,
+        )

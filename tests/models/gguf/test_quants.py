@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from arriero.errors import ArrieroError
 from arriero.models.gguf.block_types import TYPES, WRITTEN, written_type
 from arriero.models.gguf.dequantise import decode
 from arriero.models.gguf.quantise import encode
-from arriero.errors import ArrieroError
 
 BLOCK_TYPES = [kind for kind in TYPES if kind.values > 1]
 
@@ -27,7 +27,9 @@ def test_hand_worked_q4_0() -> None:
     values = torch.zeros(32)
     values[0], values[16], values[1] = -8.0, 7.0, 2.4
     raw = encode(values, written_type("Q4_0"))
-    assert raw[:2].view("<f2")[0] == 1.0 and raw[2] == (15 << 4 | 0)  # value 0 in the low nibble, 16 in the high one
+    assert raw[:2].view("<f2")[0] == 1.0 and raw[2] == (
+        15 << 4 | 0
+    )  # value 0 in the low nibble, 16 in the high one
     assert decode(raw, written_type("Q4_0"))[[0, 16, 1, 2]].tolist() == [-8.0, 7.0, 2.0, 0.0]
 
 

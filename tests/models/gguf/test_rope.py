@@ -66,9 +66,11 @@ def test_any_scaling_comes_back_as_the_same_frequencies(
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-@pytest.mark.parametrize("factors", [[1.0] * 3, [1.0, 2.0, 1.0, 5.0], [1.0, 1.0, float("nan"), 8.0], [1, 1, 1, -1]])
+@pytest.mark.parametrize(
+    "factors", [[1.0] * 3, [1.0, 2.0, 1.0, 5.0], [1.0, 1.0, float("nan"), 8.0], [1, 1, 1, -1]]
+)
 def test_other_factors_are_refused(factors: list[float]) -> None:
-    with pytest.raises(ArrieroError, match="rope_freqs.weight is not Llama 3.1's"):
+    with pytest.raises(ArrieroError, match=r"rope_freqs.weight is not Llama 3.1's"):
         read_rope({}, "llama", 8, factors, "m")
 
 
@@ -89,7 +91,11 @@ def test_other_factors_are_refused(factors: list[float]) -> None:
 )
 @pytest.mark.parametrize("new_keys", [True, False])
 def test_linear_and_yarn_come_back(rope: dict[str, Any], new_keys: bool) -> None:
-    values = {"rope_parameters": {**rope, "rope_theta": 7e4}} if new_keys else {"rope_scaling": rope, "rope_theta": 7e4}
+    values = (
+        {"rope_parameters": {**rope, "rope_theta": 7e4}}
+        if new_keys
+        else {"rope_scaling": rope, "rope_theta": 7e4}
+    )
     metadata, factors = write_rope(values, "qwen2", 16, "m")
     assert factors is None and metadata["qwen2.rope.scaling.type"] == rope["rope_type"]
     found = read_rope(metadata, "qwen2", 16, None, "m")
@@ -100,6 +106,8 @@ def test_linear_and_yarn_come_back(rope: dict[str, Any], new_keys: bool) -> None
 
 def test_longrope_is_refused() -> None:
     with pytest.raises(ArrieroError, match="'longrope' is not known"):
-        read_rope({"llama.rope.scaling.type": "longrope", "llama.rope.scaling.factor": 2.0}, "llama", 8, None, "m")
+        read_rope(
+            {"llama.rope.scaling.type": "longrope", "llama.rope.scaling.factor": 2.0}, "llama", 8, None, "m"
+        )
     with pytest.raises(ArrieroError, match="freq_base is nan"):
         read_rope({"llama.rope.freq_base": float("nan")}, "llama", 8, None, "m")

@@ -29,7 +29,11 @@ def path() -> Path:
 def test_header(path: Path) -> None:
     with open_gguf(path) as model:
         config = model.hf_config()
-        assert (config["num_hidden_layers"], config["hidden_size"], config["rope_theta"]) == (30, 576, 100000.0)
+        assert (config["num_hidden_layers"], config["hidden_size"], config["rope_theta"]) == (
+            30,
+            576,
+            100000.0,
+        )
         assert model.special_ids() == {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
         stored = [model.storage(name) for name in model.names()]
         assert (stored.count("Q4_1"), stored.count("Q8_0"), stored.count("F32")) == (210, 1, 61)

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.models.gguf.conftest import VALUES, random_tensors
 
 from arriero.errors import ArrieroError
 from arriero.models.gguf import open_gguf
-
-from tests.models.gguf.conftest import VALUES, random_tensors
 
 Write = Callable[..., Path]
 VALUES_SMALL = {**VALUES["llama"], "num_hidden_layers": 1}
@@ -81,7 +80,12 @@ def number(key: str, value: int) -> bytes:
     [
         ("llama.block_count", 1, 1 << 31, "llama.block_count is 2147483648; it should be"),
         ("llama.block_count", 1, 9999, "block_count is 9999, more than there are tensors"),
-        ("llama.embedding_length", 64, 1 << 20, r"token_embd.weight has shape \[75, 64\], the metadata ask for"),
+        (
+            "llama.embedding_length",
+            64,
+            1 << 20,
+            r"token_embd.weight has shape \[75, 64\], the metadata ask for",
+        ),
         ("llama.feed_forward_length", 96, 1 << 24, "blk.0.ffn_up.weight has shape"),
         ("llama.context_length", 128, (1 << 32) - 1, "llama.context_length is 4294967295; it should be"),
         ("llama.attention.head_count", 4, 0, "head_count is 0"),
@@ -90,7 +94,9 @@ def number(key: str, value: int) -> bytes:
         ("tokenizer.ggml.eos_token_id", 2, 1 << 30, None),
     ],
 )
-def test_figures_that_contradict_the_tensors(write: Write, key: str, old: int, new: int, message: str | None) -> None:
+def test_figures_that_contradict_the_tensors(
+    write: Write, key: str, old: int, new: int, message: str | None
+) -> None:
     path = write(VALUES_SMALL, random_tensors(VALUES_SMALL), "F16", tokenizer=TOKENS)
     patched(path, number(key, old), number(key, new))
     if message is None:
@@ -107,7 +113,9 @@ def test_unknown_architecture_and_type(write: Write) -> None:
         open_gguf(path)
     name = b"blk.0.attn_v.weight" + struct.pack("<IQQ", 2, 64, 64)
     patched(path, name + struct.pack("<I", 1), name + struct.pack("<I", 16))
-    with pytest.raises(ArrieroError, match="attn_v.weight is stored as ggml type 16; Arriero reads F32, F16"):
+    with pytest.raises(
+        ArrieroError, match=r"attn_v.weight is stored as ggml type 16; Arriero reads F32, F16"
+    ):
         open_gguf(path)
 
 
@@ -122,9 +130,9 @@ def test_cut_short_anywhere(write: Write) -> None:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from arriero.models.gguf import GgufFile, written_type
-
     from tests.models.gguf.conftest import entries_of
+
+    from arriero.models.gguf import GgufFile, written_type
 
     path = tmp_path_factory.mktemp("sample") / "m.gguf"
     entries = entries_of(random_tensors(VALUES_SMALL))
@@ -134,7 +142,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 5200), st.integers(0, 255)), min_size=1, max_size=6))
-def test_any_change_of_the_header_reads_or_is_told(sample: Path, tmp_path: Path, changes: list[tuple[int, int]]) -> None:
+def test_any_change_of_the_header_reads_or_is_told(
+    sample: Path, tmp_path: Path, changes: list[tuple[int, int]]
+) -> None:
     data = bytearray(sample.read_bytes())
     for place, value in changes:
         data[place] = value

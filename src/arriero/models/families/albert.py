@@ -6,7 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from arriero.models.encoder_config import EncoderConfig
-from arriero.models.families.bert import DEFAULTS, EMBEDDING, FIXED, HEADS, KEYS, read_common, write_common
+from arriero.models.families.bert import (
+    DEFAULTS,
+    EMBEDDING,
+    FIXED,
+    HEADS,
+    KEYS,
+    architectures,
+    read_common,
+    write_common,
+)
 from arriero.models.families.bert import FAMILY as BERT
 
 _GROUP = "encoder.albert_layer_groups.{}.albert_layers.{}."
@@ -33,7 +42,7 @@ FAMILY = replace(
     BERT,
     name="albert",
     model_type="albert",
-    architectures={name.replace("Bert", "Albert"): task for name, task in BERT.architectures.items()},
+    architectures=architectures("Albert"),
     keys={**KEYS, "embedding_size": "embedding_size", "n_groups": "num_hidden_groups", "group_size": "inner_group_num"},
     defaults={
         **DEFAULTS, "vocab_size": 30000, "embedding_size": 128, "d_model": 4096, "n_heads": 64, "d_ff": 16384,

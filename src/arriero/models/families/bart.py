@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from arriero.errors import ArrieroError
 from arriero.models.families.transformer import FAMILY as TRANSFORMER
 from arriero.models.families.transformer import read_common, write_common
+from arriero.models.seq2seq_config import Seq2SeqConfig
+
+
+def _write(config: Seq2SeqConfig) -> dict[str, Any]:
+    if config.tie_embeddings and not config.share_embeddings:
+        raise ArrieroError("a folder of the family bart has one table, or two and a head of its own")
+    return write_common(config)
+
 
 FAMILY = replace(
     TRANSFORMER,
@@ -16,11 +26,11 @@ FAMILY = replace(
     fixed={
         **TRANSFORMER.fixed,
         "positions": "learned",
+        "decoder_vocab_size": None,
         "position_offset": 2,
         "embedding_norm": True,
         "init": "normal",
     },
-    required={"tie_word_embeddings": True},
     modules={
         **TRANSFORMER.modules,
         "encoder.positions": "encoder.embed_positions",
@@ -29,8 +39,8 @@ FAMILY = replace(
         "decoder.embedding_norm": "decoder.layernorm_embedding",
     },
     parameters={},
-    ignored=("embed_tokens.weight", "encoder.version", "decoder.version"),
+    ignored=("shared.weight", "embed_tokens.weight", "encoder.version", "decoder.version"),
     read=read_common,
-    write=write_common,
+    write=_write,
     cite="Lewis et al. 2019, arXiv 1910.13461",
 )

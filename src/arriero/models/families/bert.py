@@ -72,6 +72,7 @@ MASKED_LM = {
 HEADS = {
     "masked_lm": MASKED_LM,
     "pretraining": {**MASKED_LM, "head.pair": "cls.seq_relationship"},
+    "next_sentence": {"head.pair": "cls.seq_relationship"},
     "sequence_classification": {"head.out": "classifier"},
     "token_classification": {"head.out": "classifier"},
     "multiple_choice": {"head.out": "classifier"},
@@ -137,7 +138,7 @@ FAMILY = Family(
     model_type="bert",
     config=EncoderConfig,
     network="arriero.models.encoder:Encoder",
-    architectures=architectures("Bert"),
+    architectures={**architectures("Bert"), "BertForNextSentencePrediction": "next_sentence"},
     keys=KEYS,
     defaults=DEFAULTS,
     fixed=FIXED,
@@ -148,6 +149,7 @@ FAMILY = Family(
     # published folders hold position_ids, and all that pre-training left whatever the task
     ignored=("position_ids", "pooler.dense.weight", "pooler.dense.bias", "seq_relationship.weight",
              "seq_relationship.bias", "predictions.decoder.weight", "predictions.decoder.bias"),
+    renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     read=read_common,
     write=write_common,
     settle=_settle,

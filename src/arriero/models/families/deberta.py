@@ -22,11 +22,14 @@ from arriero.models.families.bert import FAMILY as BERT
 from arriero.models.family import Fused
 from arriero.models.layers.activation_names import ours_of, theirs_of
 
+MASK_DECODER = "mask_decoder_steps"
+"""Our own key of config.json: transformers has no enhanced mask decoder and passes over its table."""
 MODULES = {
     **EMBEDDING,
     **BLOCK,
     "embedding.projection": "embeddings.embed_proj",
     "positions.table": "encoder.rel_embeddings",
+    "mask_decoder.positions": "embeddings.position_embeddings",
 }
 WITH_POOLER = {"head.pooler.dense": "pooler.dense", "head.out": "classifier"}
 _IN_PROJ = Fused(LAYER + "attention.self.in_proj", "grouped")
@@ -52,15 +55,18 @@ def read_shape(values: dict[str, Any]) -> dict[str, Any]:
         "pooler_activation": ours_of(values.get("pooler_hidden_act") or "gelu"),
         "tie_embeddings": values.get("tie_word_embeddings", True) or not legacy,
         "legacy_mlm": legacy,
+        "mask_decoder_steps": values.get(MASK_DECODER, 0),
     }
 
 
 def write_shape(config: EncoderConfig) -> dict[str, Any]:
     """The keys that :func:`read_shape` reads."""
     narrow = {} if config.embedding_size is None else {"embedding_size": config.embedding_size}
+    steps = {MASK_DECODER: config.mask_decoder_steps} if config.mask_decoder_steps else {}
     return {
         **write_common(config),
         **narrow,
+        **steps,
         "cls_dropout": config.classifier_dropout,
         "position_biased_input": config.positions == "absolute",
         "max_relative_positions": config.relative_span or -1,

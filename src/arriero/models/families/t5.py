@@ -122,6 +122,8 @@ FAMILY = Family(
         "pad_id": 0,
     },
     fixed={
+        "share_embeddings": True,
+        "decoder_vocab_size": None,
         "positions": "relative",
         "norm": "rms",
         "arrangement": "pre",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arriero.errors import ArrieroError
 from arriero.models.family import Family
 from arriero.models.layers.activation_names import ours_of, theirs_of
 from arriero.models.seq2seq_config import Seq2SeqConfig
@@ -18,18 +19,33 @@ SINUSOIDS = "sinusoids"
 def read_common(values: dict[str, Any]) -> dict[str, Any]:
     """What BART and Marian say alike, and no table can: the activation's name, several end tokens."""
     eos = values.get("eos_token_id")
-    found: dict[str, Any] = {"activation": ours_of(values.get("activation_function", "gelu"))}
+    tied = values.get("tie_word_embeddings") is not False
+    found: dict[str, Any] = {
+        "activation": ours_of(values.get("activation_function", "gelu")),
+        "tie_embeddings": tied,
+        "share_embeddings": tied and values.get("share_encoder_decoder_embeddings") is not False,
+    }
     if isinstance(eos, list) and eos:
         found["eos_id"] = eos[0]
     return found
 
 
 def write_common(config: Seq2SeqConfig) -> dict[str, Any]:
-    """Keys of config.json that no table says."""
+    """Keys of config.json that no table says.
+
+    Raises:
+        ArrieroError: transformers has no such model.
+    """
+    if config.share_embeddings and not config.tie_embeddings:
+        raise ArrieroError(
+            f"a folder of the family {config.family} with a head of its own (tie_embeddings false) has two tables too: "
+            "set share_embeddings to false"
+        )
     return {
         "activation_function": theirs_of(config.activation),
         "num_hidden_layers": config.encoder_layers,
         "is_encoder_decoder": True,
+        "tie_word_embeddings": config.tie_embeddings,
         "forced_eos_token_id": None,
         # as the model was trained; a turn's end, which other models have besides, is nothing to it
         "eos_token_id": config.eos_id,
@@ -39,13 +55,39 @@ def write_common(config: Seq2SeqConfig) -> dict[str, Any]:
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
     order = values.get(SINUSOIDS, "halves")
-    positions = "sinusoidal" if order == "interleaved" else "sinusoidal_halves"
-    return {**read_common(values), "positions": positions}
+    found = {
+        **read_common(values),
+        "positions": "sinusoidal" if order == "interleaved" else "sinusoidal_halves",
+    }
+    rows = values.get("decoder_vocab_size")
+    return (
+        found
+        if found["share_embeddings"] or rows == values.get("vocab_size")
+        else {**found, "decoder_vocab_size": rows}
+    )
 
 
 def _write(config: Seq2SeqConfig) -> dict[str, Any]:
     order = "interleaved" if config.positions == "sinusoidal" else "halves"
-    return {**write_common(config), "decoder_vocab_size": config.vocab_size, SINUSOIDS: order}
+    return {
+        **write_common(config),
+        "share_encoder_decoder_embeddings": config.share_embeddings,
+        "decoder_vocab_size": config.target_vocab_size,
+        SINUSOIDS: order,
+    }
+
+
+def tables_of(config: Seq2SeqConfig) -> dict[str, str]:
+    """Names of the embedding tables: one for all, or one for each side."""
+    if config.share_embeddings:
+        return {"embedding": "shared"}
+    return {"embedding": "encoder.embed_tokens", "decoder_embedding": "decoder.embed_tokens"}
+
+
+def settle_tables(config: Seq2SeqConfig, names: set[str]) -> Seq2SeqConfig:
+    """transformers 4 keeps one table beside a head of its own, transformers 5 two; only the file tells."""
+    own = any(name.endswith("encoder.embed_tokens.weight") for name in names)
+    return config if config.tie_embeddings else config.model_copy(update={"share_embeddings": not own})
 
 
 FAMILY = Family(
@@ -98,13 +140,10 @@ FAMILY = Family(
         "gated": False,
         "bias": True,
         "scale_attention": True,
-        "tie_embeddings": True,
         "scale_head": False,
         "head_bias": True,
     },
-    required={"share_encoder_decoder_embeddings": True, "tie_word_embeddings": True},
     modules={
-        "embedding": "shared",
         "encoder.blocks.{}.attention.q_proj": "encoder.layers.{}.self_attn.q_proj",
         "encoder.blocks.{}.attention.k_proj": "encoder.layers.{}.self_attn.k_proj",
         "encoder.blocks.{}.attention.v_proj": "encoder.layers.{}.self_attn.v_proj",
@@ -127,15 +166,23 @@ FAMILY = Family(
         "decoder.blocks.{}.feed_forward.down_proj": "decoder.layers.{}.fc2",
         "decoder.blocks.{}.feed_forward_norm": "decoder.layers.{}.final_layer_norm",
     },
+    modules_of=tables_of,
     parameters={
         "encoder.sinusoids": "encoder.embed_positions.weight",
         "decoder.sinusoids": "decoder.embed_positions.weight",
     },
     prefix="model",
     head_modules={"seq2seq": {"head": "lm_head", "head_bias": "final_logits_bias"}},
-    ignored=("embed_tokens.weight", "embed_positions.weight", "encoder.version", "decoder.version"),
+    ignored=(
+        "shared.weight",
+        "embed_tokens.weight",
+        "embed_positions.weight",
+        "encoder.version",
+        "decoder.version",
+    ),
     optional=("final_logits_bias",),
     read=_read,
     write=_write,
+    settle=settle_tables,
     cite="Vaswani et al. 2017, arXiv 1706.03762",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from arriero.errors import ArrieroError, did_you_mean
-from arriero.models.weight_source import interleaved
+from arriero.models.weight_source import interleaved, short
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def architecture(name: object, where: str) -> Architecture:
         ArrieroError: Arriero does not have it.
     """
     if not isinstance(name, str) or name not in ARCHITECTURES:
-        told = " ".join(str(name).split())[:40]
+        told = short(name)
         raise ArrieroError(f"{where}: GGUF architecture '{told}'{did_you_mean(told, ARCHITECTURES)}")
     return ARCHITECTURES[name]
 
@@ -168,9 +168,11 @@ def architecture_of(values: Mapping[str, Any], where: str) -> Architecture:
     Raises:
         ArrieroError: llama.cpp has no such architecture, or Arriero does not write it.
     """
-    model_type, named = values.get("model_type"), values.get("architectures") or []
+    model_type, named = str(values.get("model_type")), values.get("architectures") or []
     for kind in ARCHITECTURES.values():
         if model_type in kind.classes and list(named) in ([], [kind.classes[model_type]]):
             return kind
     known = ", ".join(name for kind in ARCHITECTURES.values() for name in kind.classes.values())
-    raise ArrieroError(f"{where}: a {named[0] if named else model_type} cannot be written as GGUF; {known} can")
+    raise ArrieroError(
+        f"{where}: a {named[0] if named else model_type} cannot be written as GGUF; {known} can"
+    )

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from arriero.errors import ArrieroError
 from arriero.models.gguf.block_types import BY_ID, BlockType
+from arriero.models.weight_source import short
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -29,7 +30,7 @@ MAX_DIMENSIONS = 4
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MAX_NESTING = 4
-_MAX_TOKENS_SHOWN = 40
+_LONGEST_NAME = 256
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Container:
         for _ in range(n_metadata):
             key = self._string()
             if key in self.metadata:
-                raise self._damaged(f"the key {_short(key)} stands twice")
+                raise self._damaged(f"the key {short(key)} stands twice")
             self.metadata[key] = self._value(self._number("I"), 0)
         found = [self._tensor_entry() for _ in range(n_tensors)]
         self._place(found)
@@ -111,31 +112,33 @@ class Container:
         """Turn offsets into places in the file, each of them inside."""
         alignment = self.metadata.get("general.alignment", ALIGNMENT)
         if type(alignment) is not int or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
-            raise self._damaged(f"general.alignment is {_short(alignment)}, not a power of two")
+            raise self._damaged(f"general.alignment is {short(alignment)}, not a power of two")
         base = -(-self._file.tell() // alignment) * alignment
         self.tensors: dict[str, StoredTensor] = {}
         for name, shape, kind, offset in found:
             tensor = StoredTensor(shape, kind, base + offset)
             if name in self.tensors:
-                raise self._damaged(f"the tensor {_short(name)} stands twice")
+                raise self._damaged(f"the tensor {short(name)} stands twice")
             if offset % alignment or tensor.start + tensor.bytes > self._size:
-                raise ArrieroError(f"{self.path} is damaged or cut short: tensor {_short(name)} is not in it")
+                raise ArrieroError(f"{self.path} is damaged or cut short: tensor {short(name)} is not in it")
             self.tensors[name] = tensor
 
     def _tensor_entry(self) -> tuple[str, tuple[int, ...], BlockType, int]:
         name, n_dimensions = self._string(), self._number("I")
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise self._damaged(f"a tensor is called {short(name)}")
         if not 1 <= n_dimensions <= MAX_DIMENSIONS:
-            raise self._damaged(f"tensor {_short(name)} has {n_dimensions} dimensions")
+            raise self._damaged(f"tensor {short(name)} has {n_dimensions} dimensions")
         shape = tuple(self._number("Q") for _ in range(n_dimensions))[::-1]
         number, offset = self._number("I"), self._number("Q")
         kind = BY_ID.get(number)
         if kind is None:
             known = ", ".join(kind.name for kind in BY_ID.values())
             raise ArrieroError(
-                f"{self.path}: tensor {_short(name)} is stored as ggml type {number}; Arriero reads {known}"
+                f"{self.path}: tensor {short(name)} is stored as ggml type {number}; Arriero reads {known}"
             )
         if 0 in shape or any(size > self._size * 8 for size in shape) or shape[-1] % kind.values:
-            raise self._damaged(f"tensor {_short(name)} has shape {list(shape)} as {kind.name}")
+            raise self._damaged(f"tensor {short(name)} has shape {list(shape)} as {kind.name}")
         return name, shape, kind, offset
 
     def _value(self, kind: int, depth: int) -> Any:
@@ -186,9 +189,3 @@ class Container:
 
     def _damaged(self, what: str) -> ArrieroError:
         return ArrieroError(f"{self.path} is a damaged GGUF file: {what}")
-
-
-def _short(value: object) -> str:
-    """Text from the file in a message: one line of bounded length."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= _MAX_TOKENS_SHOWN else text[:_MAX_TOKENS_SHOWN] + "…"

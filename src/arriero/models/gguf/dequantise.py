@@ -26,7 +26,9 @@ def decode(raw: Bytes, kind: BlockType) -> Tensor:
         return torch.from_numpy(raw.view("<f2"))
     if kind.name == "BF16":
         return torch.from_numpy(raw.view("<i2")).view(torch.bfloat16)
-    with np.errstate(invalid="ignore", over="ignore"):  # a damaged scale may be infinite; that is for the reader
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # a damaged scale may be infinite; that is for the reader
         values = _DECODERS[kind.name](raw.reshape(-1, kind.bytes))
     return torch.from_numpy(values.reshape(-1))
 

@@ -15,7 +15,7 @@ from arriero.models.gguf.architectures import Architecture, architecture
 from arriero.models.gguf.container import Container, StoredTensor
 from arriero.models.gguf.dequantise import decode, stored_dtype
 from arriero.models.gguf.rope import FREQUENCIES, read_rope
-from arriero.models.weight_source import WeightSource, check_figure, pieces
+from arriero.models.weight_source import WeightSource, check_figure, pieces, short
 
 _SHARD = re.compile(r"(.*)-00001-of-(\d{5})\.gguf")
 _MOST_PARTS = 9999
@@ -111,6 +111,8 @@ class GgufModel(WeightSource):
         for key, theirs in kind.keys.items():
             if not theirs.endswith("epsilon") and given[key] is not None:
                 check_figure(self.metadata, f"{kind.name}.{theirs}", where)
+        if self.metadata.get(f"{kind.name}.expert_count"):
+            raise ArrieroError(f"{where}: a mixture of experts is not a model that Arriero has")
         missing = [key for key in kind.keys if given[key] is None and key != "num_key_value_heads"]
         if missing:
             raise ArrieroError(f"{where}: metadata {kind.name}.{kind.keys[missing[0]]} is missing")
@@ -134,9 +136,11 @@ class GgufModel(WeightSource):
             head_dim = whole if values["hidden_size"] % heads == 0 else None
         for key in (f"{prefix}value_length", f"{name}.rope.dimension_count"):
             if self.metadata.get(key, head_dim) != head_dim:
-                raise ArrieroError(f"{where}: {key} differs from the width of a head ({head_dim})")
+                raise ArrieroError(f"{where}: {key} differs from the width of a head ({short(head_dim)})")
         if type(head_dim) is not int or head_dim < 2 or head_dim % 2:
-            raise ArrieroError(f"{where}: a head is {head_dim} wide; it should be an even number from 2 on")
+            raise ArrieroError(
+                f"{where}: a head is {short(head_dim)} wide; it should be an even number from 2 on"
+            )
         factors = self._stored.get(FREQUENCIES)
         stored = None
         if factors is not None:
@@ -159,7 +163,9 @@ class GgufModel(WeightSource):
         """Hugging Face's name -> GGUF's and the module; a tensor without place keeps its name."""
         kind, layers = self._architecture, self._config[self._architecture.layers_key]
         if layers > len(self._stored):
-            raise ArrieroError(f"{self.path}: {kind.name}.block_count is {layers}, more than there are tensors")
+            raise ArrieroError(
+                f"{self.path}: {kind.name}.block_count is {layers}, more than there are tensors"
+            )
         known = {theirs: (ours, module) for theirs, ours, module in kind.tensor_names(layers)}
         names = {}
         for theirs in self._stored:
@@ -213,7 +219,7 @@ def _open_parts(path: Path) -> list[Container]:
         if count in (0, 1):
             return files
         if type(count) is not int or not 1 < count <= _MOST_PARTS:
-            raise ArrieroError(f"{path}: split.count is {str(count)[:40]}; it should be from 1 to {_MOST_PARTS}")
+            raise ArrieroError(f"{path}: split.count is {short(count)}; it should be from 1 to {_MOST_PARTS}")
         match = _SHARD.fullmatch(path.name)
         if match is None or int(match[2]) != count or files[0].metadata.get("split.no", 0) != 0:
             raise ArrieroError(

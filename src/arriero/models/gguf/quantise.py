@@ -41,7 +41,9 @@ def _plain(flat: Tensor, name: str) -> Bytes:
     dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[name]
     made = flat.to(dtype)
     if not torch.isfinite(made).all():
-        raise OverflowError("a value is not finite" if not torch.isfinite(flat).all() else "a value is too large")
+        raise OverflowError(
+            "a value is not finite" if not torch.isfinite(flat).all() else "a value is too large"
+        )
     return made.contiguous().view(torch.uint8).numpy()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arriero.errors import ArrieroError
+from arriero.models.weight_source import short
 
 FREQUENCIES = "rope_freqs.weight"
 _SAME = 2e-5
@@ -52,7 +53,7 @@ def read_rope(
     if kind == "none" or factor in (None, 0, 0.0) or (kind == "linear" and factor == 1.0):
         return {"rope_theta": theta}
     if kind not in ("linear", "yarn"):
-        raise ArrieroError(f"{where}: rotary scaling '{str(kind)[:40]}' is not known; linear and yarn are")
+        raise ArrieroError(f"{where}: rotary scaling '{short(kind)}' is not known; linear and yarn are")
     rope: dict[str, Any] = {"rope_type": kind, "factor": _positive(factor, f"{prefix}scaling.factor", where)}
     if kind == "yarn":
         rope |= _read_yarn(metadata, f"{prefix}scaling.", rope["factor"], where)
@@ -70,7 +71,9 @@ def _read_yarn(metadata: Mapping[str, Any], prefix: str, factor: float, where: s
     attention = metadata.get(f"{prefix}yarn_attn_factor", metadata.get(f"{prefix}attn_factor"))
     if attention is not None:
         # ggml multiplies its own 1 + 0.1 ln(factor) with this; config.json holds the product
-        rope["attention_factor"] = _positive(attention, f"{prefix}attn_factor", where) * _yarn_magnitude(factor)
+        rope["attention_factor"] = _positive(attention, f"{prefix}attn_factor", where) * _yarn_magnitude(
+            factor
+        )
     return rope
 
 
@@ -78,7 +81,9 @@ def _yarn_magnitude(factor: float) -> float:
     return 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
-def write_rope(values: Mapping[str, Any], arch: str, head_dim: int, where: str) -> tuple[dict[str, Any], list[float] | None]:
+def write_rope(
+    values: Mapping[str, Any], arch: str, head_dim: int, where: str
+) -> tuple[dict[str, Any], list[float] | None]:
     """Metadata of the rotary positions of a config.json, and the values of :data:`FREQUENCIES` if it needs them.
 
     Raises:
@@ -94,14 +99,18 @@ def write_rope(values: Mapping[str, Any], arch: str, head_dim: int, where: str) 
     if kind == "llama3":
         return found, llama3_factors(head_dim, theta, rope)
     if kind not in ("linear", "yarn"):
-        raise ArrieroError(f"{where}: rotary scaling '{kind}' cannot be written as GGUF; linear, yarn and llama3 can")
+        raise ArrieroError(
+            f"{where}: rotary scaling '{kind}' cannot be written as GGUF; linear, yarn and llama3 can"
+        )
     found |= {f"{prefix}scaling.type": kind, f"{prefix}scaling.factor": float(rope["factor"])}
     if kind == "yarn":
         found |= _write_yarn(rope, values, f"{prefix}scaling.", where)
     return found, None
 
 
-def _write_yarn(rope: Mapping[str, Any], values: Mapping[str, Any], prefix: str, where: str) -> dict[str, Any]:
+def _write_yarn(
+    rope: Mapping[str, Any], values: Mapping[str, Any], prefix: str, where: str
+) -> dict[str, Any]:
     for key in ("mscale", "mscale_all_dim"):
         if rope.get(key):
             raise ArrieroError(f"{where}: yarn's {key} cannot be written as GGUF for this architecture")
@@ -164,5 +173,5 @@ def _rounded(value: float) -> float:
 
 def _positive(value: object, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-        raise ArrieroError(f"{where}: {key} is {str(value)[:40]}; it should be a number above zero")
+        raise ArrieroError(f"{where}: {key} is {short(value)}; it should be a number above zero")
     return float(value)

@@ -95,7 +95,7 @@ class GgufFile:
         return sum(_padded(tensor.bytes) for tensor in self.tensors)
 
     @property
-    def bytes(self) -> int:
+    def file_bytes(self) -> int:
         """Exact bytes of the whole file."""
         return len(self._header()) + self.weight_bytes
 
@@ -137,7 +137,9 @@ class GgufFile:
     def _check_vocabulary(self, rows: int) -> None:
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         if tokens is not None and len(tokens) != rows:
-            raise ArrieroError(f"{self._where} has {rows} rows of embeddings, its tokenizer {len(tokens)} tokens")
+            raise ArrieroError(
+                f"{self._where} has {rows} rows of embeddings, its tokenizer {len(tokens)} tokens"
+            )
 
 
 def _complete(arch: Architecture, values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -149,7 +151,9 @@ def _complete(arch: Architecture, values: Mapping[str, Any], where: str) -> dict
     found = {**arch.defaults, **{key: value for key, value in values.items() if value is not None}}
     for key, needed in arch.fixed.items():
         if found.get(key, needed) != needed:
-            raise ArrieroError(f"{where}: {key} is {found[key]!r}; llama.cpp's {arch.name} has only {needed!r}")
+            raise ArrieroError(
+                f"{where}: {key} is {found[key]!r}; llama.cpp's {arch.name} has only {needed!r}"
+            )
     if arch.rotary:
         found.setdefault("num_key_value_heads", found.get("num_attention_heads"))
         found.setdefault("head_dim", found["hidden_size"] // found["num_attention_heads"])
@@ -159,14 +163,20 @@ def _complete(arch: Architecture, values: Mapping[str, Any], where: str) -> dict
     if missing:
         raise ArrieroError(f"{where}: config.json has no {missing[0]}")
     window = found.get("sliding_window")
-    if window is not None and found.get("use_sliding_window", True) and window < found["max_position_embeddings"]:
+    if (
+        window is not None
+        and found.get("use_sliding_window", True)
+        and window < found["max_position_embeddings"]
+    ):
         raise ArrieroError(
             f"{where}: llama.cpp's {arch.name} has no sliding window; a context of at most {window} would need none"
         )
     return found
 
 
-def _rope(arch: Architecture, values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[float] | None]:
+def _rope(
+    arch: Architecture, values: Mapping[str, Any], where: str
+) -> tuple[dict[str, Any], list[float] | None]:
     if not arch.rotary:
         return {}, None
     rope, factors = write_rope(values, arch.name, values["head_dim"], where)
@@ -209,7 +219,9 @@ def _storage(arch: Architecture, module: str, shape: Sequence[int], kind: BlockT
 
 def _factors(values: list[float]) -> PlannedTensor:
     tensor = torch.tensor(values, dtype=torch.float32)
-    return PlannedTensor(FREQUENCIES, FREQUENCIES, (len(values),), BY_NAME["F32"], lambda: tensor, lambda t: t)
+    return PlannedTensor(
+        FREQUENCIES, FREQUENCIES, (len(values),), BY_NAME["F32"], lambda: tensor, lambda t: t
+    )
 
 
 def _padded(size: int) -> int:

@@ -106,9 +106,18 @@ class DisentangledAttention(Attention):
         )
         self.position_q_proj = Linear(config.d_model, width, bias=True) if own and "p2c" in terms else None
 
-    def forward(self, x: Tensor, relative: RelativeContext | None, mask: Tensor | None) -> Tensor:  # type: ignore[override]
-        """x [B, T, d_model] -> [B, T, d_model]; ``mask`` [B, 1, T, T] is added to the scores."""
-        q, k, v = (self._heads(f(x), self.n_heads) for f in (self.q_proj, self.k_proj, self.v_proj))
+    def forward(  # type: ignore[override]
+        self, x: Tensor, relative: RelativeContext | None, mask: Tensor | None, memory: Tensor | None = None
+    ) -> Tensor:
+        """x [B, T, d_model] -> [B, T, d_model].
+
+        Args:
+            mask: [B, 1, T, T], added to the scores.
+            memory: [B, T, d_model], what is attended to, place by place beside x; by default x itself.
+        """
+        memory = x if memory is None else memory
+        q = self._heads(self.q_proj(x), self.n_heads)
+        k, v = (self._heads(f(memory), self.n_heads) for f in (self.k_proj, self.v_proj))
         bias = None if relative is None else self._position_scores(q, k, relative)
         if mask is not None:
             bias = mask if bias is None else bias + mask

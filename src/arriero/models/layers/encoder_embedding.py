@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from arriero.errors import ArrieroError
 from arriero.models.encoder_config import EncoderConfig
 from arriero.models.layers.embedding import Embedding
+from arriero.models.layers.known import values_known
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.norm import LayerNorm
 
@@ -74,9 +75,9 @@ class EncoderEmbedding(nn.Module):
         if positions is None:
             positions = positions_of_tokens(ids, self.config.pad_id or 0)
             if longest is not None and length > longest:  # still right if the rest is padding
-                real = length if ids.device.type == "meta" else int((ids != self.config.pad_id).sum(1).max())
+                real = int((ids != self.config.pad_id).sum(1).max()) if values_known(ids) else length
                 self._check_length(real, longest)
-        elif positions.device.type != "meta" and int(positions.max()) >= self.config.context_length:
+        elif values_known(positions) and int(positions.max()) >= self.config.context_length:
             raise ArrieroError(
                 f"position {int(positions.max())} is beyond the table of {self.config.context_length} positions"
             )

@@ -69,7 +69,7 @@ class _ElmanScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, states = ctx.saved_tensors
-        before, slope = states[:-1], 1 - states[1:] ** 2
+        before, slope = states[:-1], 1 - states[1:] * states[1:]
         grads = torch.empty_like(slope)
         later = torch.zeros_like(states[0])
         for t in range(len(grads) - 1, -1, -1):

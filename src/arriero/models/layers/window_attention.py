@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from arriero.models.layers.attention import Attention, attend
+from arriero.models.layers.known import values_known
 from arriero.models.layers.linear import Linear
 
 SMALLEST_CHUNK = 128
@@ -53,9 +55,9 @@ class WindowContext:
 
 
 def find_globals(flags: Tensor) -> GlobalTokens | None:
-    """Places of the True in ``flags`` bool [B, T]; None if there are none. On the meta device one a row is assumed."""
+    """Places of the True in ``flags`` bool [B, T]; None if there are none. In a plan one a row is assumed."""
     counts = flags.sum(1)
-    most = 1 if flags.device.type == "meta" else int(counts.max())
+    most = int(counts.max()) if values_known(flags) else 1
     if not most:
         return None
     order = torch.sort(flags.long(), dim=1, descending=True, stable=True).indices[:, :most]
@@ -143,8 +145,9 @@ class WindowAttention(Attention):
         q = self._heads(self.global_q_proj(x[rows, tokens.places]), self.n_heads)
         k, v = (self._heads(f(x), self.n_heads) for f in (self.global_k_proj, self.global_v_proj))
         seen = attend(q, k, v, context.padding, causal=False).transpose(1, 2)
-        where = (rows[tokens.real], tokens.places[tokens.real])
-        return out.index_put(where, seen[tokens.real].to(out.dtype))
+        # what stands for no token is written to one place too many, which is cut off again
+        places = torch.where(tokens.real, tokens.places, x.shape[1])[:, :, None, None].expand_as(seen)
+        return F.pad(out, (0, 0, 0, 0, 0, 1)).scatter(1, places, seen.to(out.dtype))[:, :-1]
 
 
 def _pick(x: Tensor, tokens: GlobalTokens) -> Tensor:

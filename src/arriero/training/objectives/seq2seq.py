@@ -114,8 +114,7 @@ class Seq2SeqObjective(Objective):
 
     def synthetic(self, shape: Shape) -> PairBatch:
         """A batch of that shape. A shape that does not say how long the source is has this objective's share of it."""
-        source = shape.source if isinstance(shape, PairShape) else round(shape.length * self.source_share)
-        source = min(max(1, source), shape.length - 1)
+        source = shape.source if isinstance(shape, PairShape) else self._likely_source(shape.length)
         target = Shape(shape.rows, shape.length - source, shape.scored)
         made = super().synthetic(target)
         return PairBatch(
@@ -123,3 +122,10 @@ class Seq2SeqObjective(Objective):
             source=torch.zeros(shape.rows, source, dtype=torch.int64),
             source_mask=torch.ones(shape.rows, source, dtype=torch.bool),
         )
+
+    def _likely_source(self, length: int) -> int:
+        """Tokens of the source where source and target have so many, neither longer than any that there is."""
+        source = round(length * self.source_share)
+        if self._pairs:
+            source = min(max(source, length - self._longest_target), self._longest_source)
+        return min(max(1, source), length - 1)
