@@ -113,9 +113,9 @@ class KilledError(Exception):
 def test_a_killed_fit_goes_on_after_its_last_step(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     documents = [rng.integers(0, 9, rng.integers(1, 60)) for _ in range(40)]
-    whole = fit_columns(documents, 4, 9, "modified_kneser_ney", None, [0, 0, 1], tiny(tmp_path / "w", 100))
+    whole = fit_columns(documents, 4, 9, "modified_kneser_ney", None, [0, 0, 1], tiny(tmp_path / "w", 500))
     whole.save(tmp_path / "whole")
-    for limit in range(1, 200):
+    for limit in range(1, 200, 6):
         left = limit
 
         def progress(name: str, done: int) -> None:
@@ -125,13 +125,13 @@ def test_a_killed_fit_goes_on_after_its_last_step(tmp_path: Path) -> None:
                 raise KilledError
 
         work = Workspace(tmp_path / "work", progress=progress)
-        work.records = 100
+        work.records = 500
         try:
             fitted = fit_columns(documents, 4, 9, "modified_kneser_ney", None, [0, 0, 1], work)
         except KilledError:
             continue
         break
-    assert 5 < limit < 199
+    assert 20 < limit < 190
     fitted.save(tmp_path / "again")
     for name in ("ngram.json", "ngram.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

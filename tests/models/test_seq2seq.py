@@ -197,6 +197,7 @@ def test_configurations_that_do_not_fit_are_refused() -> None:
         ({"d_model": 13}, "d_model 13 is not a multiple of encoder_heads 3"),
         ({"decoder_heads": 5}, "not a multiple of decoder_heads 5"),
         ({"eos_id": 23}, "eos_id 23 is outside the vocabulary of 23"),
+        ({"decoder_vocab_size": 30}, "decoder_vocab_size goes with share_embeddings false"),
         (
             {"positions": "relative", "relative_max_distance": 16},
             "should be more than half of relative_buckets 32",

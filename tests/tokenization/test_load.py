@@ -54,7 +54,7 @@ def test_golden_ids_of_bert() -> None:
     assert len(rows) == 20
     for row in rows:
         assert bert.encode(row["text"]) == row["ids"]["bert_uncased"]
-    assert (bert.bos_id, bert.eos_id, bert.pad_id, bert.unk_id) == (101, 102, 0, 100)
+    assert (bert.bos_id, bert.eos_id, bert.pad_id, bert.unk_id, bert.mask_id) == (101, 102, 0, 100, 103)
     assert (
         bert.decode(bert.encode("Unbelievable, isn't it?", bos=True, eos=True)) == "unbelievable, isn ' t it?"
     )

@@ -127,11 +127,12 @@ def _context_sums(
 
     def fill(columns: Columns) -> None:
         # keys are sorted, so contexts come in order; the last one of a piece may go on in the next
-        at, carried = 0, [np.zeros(1) for _ in names]
+        at = 0
+        carried: list[Floats] = [np.zeros(1) for _ in names]
         for start, stop in work.pieces(len(level.keys), f"sum {n}-grams"):
             bins = np.append(0, level.keys.read(start, stop) // v - at)
             for number, (name, values) in enumerate(zip(names, weights(start, stop), strict=True)):
-                sums = np.bincount(bins, weights=np.append(carried[number], values))
+                sums: Floats = np.bincount(bins, weights=np.append(carried[number], values))
                 columns[name].append(sums[:-1])
                 carried[number] = sums[-1:]
             at += int(bins[-1])

@@ -151,6 +151,11 @@ class Tokenizer:
         return self._first_id("unk_token")
 
     @cached_property
+    def mask_id(self) -> int | None:
+        """Stands for a token to guess, in masked language models; None where there is none."""
+        return self._first_id("mask_token")
+
+    @cached_property
     def end_of_turn_id(self) -> int:
         """Ends an answer in a chat: the format's own token, or EOS."""
         ids = (self._core.token_to_id(name) for name in END_OF_TURN)

@@ -154,18 +154,17 @@ class Ngram(Stage[NgramSettings]):
             settings.smoothing_weight, settings.prune, work,
         )  # fmt: skip
         counted = fitted.parameter_counts()
-        if settings.prune_entropy is None:
-            fitted.save(context.folder)
-        else:
-            model = NGram(fitted.tables()).pruned(settings.prune_entropy, tokenizer.bos_id, tokenizer.eos_id)
-            model.save(context.folder)
+        model: NGram | None = None
+        if settings.prune_entropy or settings.arpa:  # these need the model in memory
+            model = NGram(fitted.tables())
+        if settings.prune_entropy and model is not None:
+            model = model.pruned(settings.prune_entropy, tokenizer.bos_id, tokenizer.eos_id)
+        (model or fitted).save(context.folder)
         tokenizer.save(context.folder)
-        model = NGram.load(context.folder) if settings.arpa or settings.prune_entropy else None
         if settings.arpa and model is not None:
-            model.write_arpa(
-                context.folder / ARPA_FILE, pieces_of(tokenizer), tokenizer.bos_id, tokenizer.eos_id
-            )
-        kept = model.parameter_counts() if model else counted
+            pieces = pieces_of(tokenizer)
+            model.write_arpa(context.folder / ARPA_FILE, pieces, tokenizer.bos_id, tokenizer.eos_id)
+        kept = (model or fitted).parameter_counts()
         context.progress(2 * settings.order, 2 * settings.order, "passes", step="written")
         spec = _spec(settings, vocab_size, list(kept.values()), (context.folder / TABLES).stat().st_size)
         return Outcome(
