@@ -9,7 +9,7 @@ from html import escape
 from arriero.evaluation.scale import Scale
 
 WIDTH, HEIGHT = 560, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 92, 34, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 106, 34, 44
 _LETTER, _LINE, _GAP, _DODGE = 6.7, 14.0, 9.0, 10.0
 COLOURS = ("#6e675d", "#17636b", "#b2562b", "#7b4794", "#5d7016", "#2c66ad", "#a8325e", "#8a6a12")
 DARK_COLOURS = ("#a39a8c", "#6cc3c6", "#e0925f", "#c295db", "#b4c462", "#82b1ec", "#ec8bb0", "#dcb95a")

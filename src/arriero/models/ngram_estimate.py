@@ -132,7 +132,7 @@ def _context_sums(
         for start, stop in work.pieces(len(level.keys), f"sum {n}-grams"):
             bins = np.append(0, level.keys.read(start, stop) // v - at)
             for number, (name, values) in enumerate(zip(names, weights(start, stop), strict=True)):
-                sums: Floats = np.bincount(bins, weights=np.append(carried[number], values))
+                sums = np.bincount(bins, weights=np.append(carried[number], values)).astype(np.float64)
                 columns[name].append(sums[:-1])
                 carried[number] = sums[-1:]
             at += int(bins[-1])
