@@ -25,7 +25,14 @@ from typing import Any
 
 SHAPES: dict[str, dict[str, int]] = {
     "30M": {"vocab_size": 24576, "d_model": 384, "n_layers": 12, "n_heads": 6, "n_kv_heads": 6, "d_ff": 1024},
-    "135M": {"vocab_size": 49152, "d_model": 576, "n_layers": 30, "n_heads": 9, "n_kv_heads": 3, "d_ff": 1536},
+    "135M": {
+        "vocab_size": 49152,
+        "d_model": 576,
+        "n_layers": 30,
+        "n_heads": 9,
+        "n_kv_heads": 3,
+        "d_ff": 1536,
+    },
 }
 CONTEXT = 512
 ROWS, LENGTH = 4, 256
@@ -106,7 +113,9 @@ def repeat(work: Callable[[], Any], seconds: float) -> tuple[float, Any]:
     return statistics.median(times), first
 
 
-def measure(side: str, work: str, size: str, threads: int, precision: str, seconds: float) -> dict[str, float]:
+def measure(
+    side: str, work: str, size: str, threads: int, precision: str, seconds: float
+) -> dict[str, float]:
     """One measurement, in this process."""
     import torch
 
@@ -170,7 +179,9 @@ def compare(size: str, work: str, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -184,7 +195,9 @@ def main() -> None:
         print(json.dumps(result))
         return
     print(f"{ROWS} x {LENGTH} tokens, {options.threads} threads, {options.precision}")
-    print(f"{'size':>5} {'work':<8} {'arriero':>12} {'transformers':>12}   speed                     memory added")
+    print(
+        f"{'size':>5} {'work':<8} {'arriero':>12} {'transformers':>12}   speed                     memory added"
+    )
     for size in options.sizes:
         for work in WORKS:
             compare(size, work, options)

@@ -25,8 +25,8 @@ def train(seconds: float) -> float:
     import torch
     from torch.nn import functional as F
 
-    from arriero.models.decoder_config import DecoderConfig
     from arriero.models.decoder import Decoder
+    from arriero.models.decoder_config import DecoderConfig
 
     config = DecoderConfig(
         vocab_size=1024, d_model=96, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=256, context_length=128

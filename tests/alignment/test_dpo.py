@@ -16,8 +16,8 @@ from arriero.artifacts import Artifact, Manifest
 from arriero.data.conversations import Preference
 from arriero.errors import ArrieroError, Interrupted
 from arriero.models.checkpoint import load_model
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import get_stage
 from arriero.tokenization.bpe import train_bpe
 from arriero.tokenization.sample_text import sample_texts

@@ -13,8 +13,8 @@ from arriero.artifacts.commit import write_json_atomic
 from arriero.artifacts.manifest import MANIFEST, InputRecord, SourceRecord
 from arriero.cost.device import DeviceProfile, Rate
 from arriero.models.checkpoint import read_format, save_model
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import ModelSpec
 
 

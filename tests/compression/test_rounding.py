@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from arriero.compression.rounding import quantize_model, round_weight
 from arriero.errors import ArrieroError
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.layers.quantized import QuantizedLinear, WeightScheme
 
 schemes = st.sampled_from([WeightScheme(8), WeightScheme(4), WeightScheme(4, 8), WeightScheme(4, 16)])

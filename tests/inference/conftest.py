@@ -12,11 +12,11 @@ from tokenizers import Tokenizer as Core
 from torch import Tensor, nn
 
 from arriero.inference.engine import Engine
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.protocol import AttentionCache
-from arriero.tokenization.special import SPECIAL_TOKENS
 from arriero.tokenization.config import default_config
+from arriero.tokenization.special import SPECIAL_TOKENS
 from arriero.tokenization.tokenizer import Tokenizer
 
 

@@ -87,7 +87,9 @@ def test_every_way_to_tell_positions_is_cached_right(
     tokenizer: Tokenizer, tiny: Callable[..., Decoder], switches: dict[str, object]
 ) -> None:
     model, asked = tiny(5, **switches), prompts(5, seed=3)
-    answers = make(model, tokenizer, max_batch=3, prefill_chunk=7).generate([Request(p, GREEDY) for p in asked])
+    answers = make(model, tokenizer, max_batch=3, prefill_chunk=7).generate(
+        [Request(p, GREEDY) for p in asked]
+    )
     for prompt, answer in zip(asked, answers, strict=True):
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + answer.ids]))[0, len(prompt) - 1 : -1]

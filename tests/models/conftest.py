@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 
 MakeModel = Callable[..., Decoder]
 

@@ -128,7 +128,10 @@ def test_cut_weights(folder: Path, keep: int) -> None:
 def test_faults_in_the_configuration(folder: Path, tmp_path: Path) -> None:
     change_config(folder, rope_parameters={"rope_type": "spiral", "rope_theta": 5e5, "factor": 8})
     assert "rotary scaling 'spiral'" in failure(folder)
-    change_config(folder, rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, "original_max_position_embeddings": 9})
+    change_config(
+        folder,
+        rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, "original_max_position_embeddings": 9},
+    )
     assert "rope_scaling.factor: Field required" in failure(folder)
     change_config(folder, rope_parameters=None, hidden_act="gelu")
     assert "hidden_act is 'gelu'" in failure(folder)

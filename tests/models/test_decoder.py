@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from arriero.errors import ArrieroError
 from arriero.models import scoring
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.layers.attention import attend
 from arriero.models.layers.masks import segment_mask, segment_positions
 from arriero.models.layers.norm import RMSNorm

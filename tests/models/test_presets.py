@@ -24,7 +24,9 @@ def test_parameters_to_the_digit(preset: Preset) -> None:
     assert built - sum(by_part[part] for part in preset.without) == preset.parameters
 
 
-@pytest.mark.parametrize("name", ["gpt1", "gpt2", "llama-3-8b", "bloom-560m", "falcon-7b", "mpt-7b", "opt-125m"])
+@pytest.mark.parametrize(
+    "name", ["gpt1", "gpt2", "llama-3-8b", "bloom-560m", "falcon-7b", "mpt-7b", "opt-125m"]
+)
 def test_the_closed_form_counts_what_is_there(name: str) -> None:
     config = get_preset(name).config
     assert isinstance(config, DecoderConfig)

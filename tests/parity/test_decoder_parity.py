@@ -41,7 +41,12 @@ def rope(kind: str, **values: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **values}}
 
 
-LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+LLAMA3 = {
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 YARN = {"factor": 4.0, "original_max_position_embeddings": 32}
 CASES = {
     "gpt1": Case("OpenAIGPT", {**GPT2, **NO_DROPOUT}, model="LMHeadModel"),
@@ -73,17 +78,25 @@ CASES = {
     "neox": Case("GPTNeoX", {**LLAMA, "hidden_size": 64, "rotary_pct": 0.25}),
     "neox, whole heads, in turn": Case(
         "GPTNeoX",
-        {**LLAMA, "use_parallel_residual": False, "tie_word_embeddings": True, "hidden_act": "relu",
-         "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}},
-    ),  # fmt: skip
+        {
+            **LLAMA,
+            "use_parallel_residual": False,
+            "tie_word_embeddings": True,
+            "hidden_act": "relu",
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0},
+        },
+    ),
     "opt": Case("OPT", {**LLAMA, "ffn_dim": 70, "dropout": 0.0, "word_embed_proj_dim": 48}),
     "opt, norms after": Case(
-        "OPT", {**LLAMA, "ffn_dim": 70, "dropout": 0.0, "do_layer_norm_before": False, "word_embed_proj_dim": 48}
+        "OPT",
+        {**LLAMA, "ffn_dim": 70, "dropout": 0.0, "do_layer_norm_before": False, "word_embed_proj_dim": 48},
     ),
     "bloom": Case("Bloom", {"vocab_size": 71, "hidden_size": 48, "n_layer": 2, "n_head": 6}),
     "bloom, 8 heads": Case("Bloom", {"vocab_size": 71, "hidden_size": 64, "n_layer": 2, "n_head": 8}),
     "falcon 7b": Case("Falcon", {**LLAMA, "num_attention_heads": 6, "num_kv_heads": None}),
-    "falcon 40b": Case("Falcon", {**LLAMA, "new_decoder_architecture": True, "num_kv_heads": 2, "bias": True}),
+    "falcon 40b": Case(
+        "Falcon", {**LLAMA, "new_decoder_architecture": True, "num_kv_heads": 2, "bias": True}
+    ),
     "falcon, in turn": Case("Falcon", {**LLAMA, "parallel_attn": False, "multi_query": False}),
     "mpt": Case("Mpt", {"vocab_size": 71, "d_model": 48, "n_layers": 2, "n_heads": 6, "max_seq_len": 64}),
     "starcoder": Case("GPTBigCode", {**GPT2, **NO_DROPOUT}),
@@ -151,7 +164,9 @@ def test_our_folder_loads_there_whole(case: Case, tmp_path: Path) -> None:
     assert load_model(tmp_path / "ours").config == load_model(tmp_path / "theirs").config
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral, window", "gpt2", "bloom", "opt", "neox", "mpt", "falcon 40b"])
+@pytest.mark.parametrize(
+    "name", ["llama", "mistral, window", "gpt2", "bloom", "opt", "neox", "mpt", "falcon 40b"]
+)
 @pytest.mark.parametrize("left", [True, False])
 @torch.no_grad()
 def test_padding_on_either_side(name: str, left: bool, tmp_path: Path) -> None:

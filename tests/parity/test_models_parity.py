@@ -11,8 +11,8 @@ import torch
 
 from arriero.compression.rounding import quantize_model
 from arriero.models.checkpoint import load_model, save_model
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.layers.quantized import WeightScheme
 
 transformers = pytest.importorskip("transformers")

@@ -105,3 +105,19 @@ def test_settings_need_no_torch() -> None:
 def test_names_of_families_are_those_of_the_models_room() -> None:
     assert set(CAUSAL) <= set(FAMILIES)
     assert all(get_family(name).config.model_fields["family"] for name in CAUSAL)
+
+
+def test_a_preset_gives_the_shape_and_settings_change_it() -> None:
+    published: Any = PretrainSettings(preset="gpt2").config(50257)
+    assert sum(published.parameter_counts().values()) == 124_439_808
+    assert PretrainSettings(preset="gpt2").window_length(published) == 1024
+    smaller: Any = PretrainSettings(
+        preset="gpt2", d_model=48, n_heads=3, n_layers=2, context_length=64
+    ).config(300)
+    assert (smaller.head_dim, smaller.n_kv_heads, smaller.context_length) == (16, 3, 64)
+    assert PretrainSettings(preset="llama-3.2-1b", n_layers=2).config(300).family == "llama"
+    assert sum(PretrainSettings(preset="lstm-320").config(84).parameter_counts().values()) == 526_420
+    with pytest.raises(ValidationError, match=r"no preset.*gpt22"):
+        PretrainSettings(preset="gpt22")
+    with pytest.raises(ValidationError, match="preset gpt2 is of the family gpt2, not lstm"):
+        PretrainSettings(preset="gpt2", family="lstm")

@@ -9,8 +9,8 @@ import torch
 
 from arriero.errors import ArrieroError
 from arriero.models.checkpoint import save_model
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.tuning.lora import (
     TARGETS,
     adapters,

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from arriero.artifacts import Artifact, Manifest
 from arriero.errors import ArrieroError
 from arriero.models.checkpoint import load_model
-from arriero.models.decoder_config import DecoderConfig
 from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import ModelSpec, get_stage
 from arriero.tokenization.bpe import train_bpe
 from arriero.tokenization.sample_text import sample_texts

@@ -91,10 +91,10 @@ class Export(Stage[ExportSettings]):
     Settings = ExportSettings
 
     def plan(self, settings: ExportSettings, specs: Specs, device: DeviceProfile) -> Plan:
-        from arriero.models.checkpoint import parse_config
+        from arriero.models.decoder_config import decoder_config
 
         source: ModelSpec = specs["model"]
-        config: DecoderConfig = parse_config(source.config, "the model to export")
+        config = decoder_config(source.config, "the model to export")
         writer = settings.writer()
         size, stored = writer.weight_bytes(source, config), writer.stored(source)
         spec = ModelSpec(

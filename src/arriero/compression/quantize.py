@@ -87,13 +87,11 @@ class Quantize(Stage[QuantizeSettings]):
     Settings = QuantizeSettings
 
     def plan(self, settings: QuantizeSettings, specs: Specs, device: DeviceProfile) -> Plan:
-        from arriero.models.decoder_config import DecoderConfig
+        from arriero.models.decoder_config import decoder_config
 
         source: ModelSpec = specs["model"]
         _refuse_quantised(source)
-        spec = _spec(
-            settings, DecoderConfig.parse(source.config, "the model to quantise"), source.n_parameters
-        )
+        spec = _spec(settings, decoder_config(source.config, "the model to quantise"), source.n_parameters)
         return Plan(
             spec=spec,
             estimate=Estimate(
@@ -172,12 +170,12 @@ def _spec(settings: QuantizeSettings, config: Any, n_parameters: int) -> ModelSp
 
 def _seconds(source: ModelSpec, made: ModelSpec, device: DeviceProfile) -> Quantity:
     from arriero.compression.companions import FOLDER_SECONDS
-    from arriero.models.decoder_config import DecoderConfig
+    from arriero.models.decoder_config import decoder_config
 
     rate = device.rate(RATE)
     if rate is None:
         return Quantity.unknown("s", f"rate {RATE} was not measured; run `arriero calibrate`")
-    counts = DecoderConfig.parse(source.config, "the model to quantise").parameter_counts()
+    counts = decoder_config(source.config, "the model to quantise").parameter_counts()
     rounded = counts["attention"] + counts["feed_forward"]
     copying = (source.weight_bytes + made.weight_bytes) / device.copy_bytes_per_s
     return Quantity.band(

@@ -13,11 +13,12 @@ from arriero.evaluation.answers import Answer, render_answer, render_pair
 from arriero.evaluation.documents import Documents, load_documents
 from arriero.evaluation.heldout import heldout_conversations, heldout_preferences
 from arriero.evaluation.settings import EvaluateSettings
-from arriero.models.checkpoint import read_config
 from arriero.stage import ModelSpec, open_input
 from arriero.tokenization.tokenizer import Tokenizer
 
 T = TypeVar("T")
+NO_LIMIT = 1 << 40
+"""Context of a model that takes texts of any length."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,20 @@ class Contestant:
     spec: ModelSpec
     tokenizer: Tokenizer
     context: int
+
+    @property
+    def is_ngram(self) -> bool:
+        return is_ngram(self.spec)
+
+
+def is_ngram(spec: ModelSpec) -> bool:
+    """Whether the model is a table of counts, not a network."""
+    return spec.config.get("family") == "ngram"
+
+
+def context_of(spec: ModelSpec) -> int:
+    """Most tokens that the model takes at once."""
+    return int(spec.config.get("context_length") or NO_LIMIT)
 
 
 def contestants(models: Sequence[Artifact]) -> list[Contestant]:
@@ -45,7 +60,7 @@ def contestants(models: Sequence[Artifact]) -> list[Contestant]:
     return [
         Contestant(
             model.name if names.count(model.name) == 1 else f"{model.name}-{model.manifest.key[:6]}",
-            model, open_input(model, ModelSpec), Tokenizer.load(model.path), read_config(model.path).context_length,
+            model, open_input(model, ModelSpec), Tokenizer.load(model.path), context_of(open_input(model, ModelSpec)),
         )
         for model in models
     ]  # fmt: skip

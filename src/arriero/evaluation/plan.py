@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
@@ -12,8 +13,15 @@ from arriero.data.conversations import Preference
 from arriero.errors import ArrieroError, did_you_mean
 from arriero.evaluation.answers import ROWS_AT_ONCE
 from arriero.evaluation.comparison import ANSWER_LOSS, BITS_PER_BYTE, PREFERENCE, PREFERENCE_MEAN
-from arriero.evaluation.forecast import batch_rows, expected_window_tokens, forward_pass, forward_ratio
+from arriero.evaluation.forecast import (
+    batch_rows,
+    config_of,
+    expected_window_tokens,
+    forward_pass,
+    forward_ratio,
+)
 from arriero.evaluation.heldout import heldout_conversations, heldout_preferences
+from arriero.evaluation.items import NO_LIMIT, is_ngram
 from arriero.evaluation.references import (
     BYTES_PER_TOKEN,
     FIT_RATE,
@@ -22,7 +30,6 @@ from arriero.evaluation.references import (
     reference_orders,
 )
 from arriero.evaluation.settings import EvaluateSettings
-from arriero.models.decoder_config import DecoderConfig
 from arriero.stage import ModelSpec, Plan, ScoresSpec, Specs, TokenSplitSpec, TokensSpec
 from arriero.training.planned_rows import planned_row
 
@@ -31,6 +38,10 @@ _MODEL_ERROR = 0.15
 MEMORY_OVERHEAD, MEMORY_ERROR = 1.15, 0.25
 _ENGINE_BATCH = 8
 """Prompts that the engine answers at a time."""
+
+
+_LOADED_NGRAM = 2
+"""Memory that a model of counts takes while it is read, over its file."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,17 @@ def plan_evaluation(settings: EvaluateSettings, specs: Specs, device: DeviceProf
     models: list[ModelSpec] = specs["models"]
     heldout = _heldout(settings, _split(settings, tokens), tokens.vocab_size)
     traced = flops = peak = 0.0
-    for model in models:
-        config = DecoderConfig.model_validate(model.config)
+    ngrams = [model for model in models if is_ngram(model)]
+    for model in (model for model in models if not is_ngram(model)):
+        config = config_of(model.config)
         for load in _loads(settings, heldout, config):
             found = forward_pass(config, model.format, load.rows, load.length, device)
             traced, flops = traced + load.passes * found.seconds, flops + load.passes * found.flops
             peak = max(peak, found.peak_bytes)
     seconds = [timed(traced, device), *_reference_seconds(settings, tokens, heldout, device)]
+    if ngrams:
+        seconds.append(_ngram_seconds(len(ngrams), heldout, device))
+        peak = max(peak, *(_LOADED_NGRAM * model.weight_bytes for model in ngrams))
     highest = max(reference_orders(settings).values(), default=1)
     counting = BYTES_PER_TOKEN * (highest - 1) * (_fitted_tokens(settings, tokens) if highest > 1 else 0)
     memory = device.process_bytes + MEMORY_OVERHEAD * max(peak, counting)
@@ -117,9 +132,9 @@ def _sides(pair: Preference) -> list[list[dict[str, str]]]:
     return [[*pair.prompt, {"role": "assistant", "content": text}] for text in (pair.chosen, pair.rejected)]
 
 
-def _loads(settings: EvaluateSettings, heldout: Heldout, config: DecoderConfig) -> list[Load]:
+def _loads(settings: EvaluateSettings, heldout: Heldout, config: Any) -> list[Load]:
     """Documents by their expected windows, rows by their mean length, answers to the prompts token by token."""
-    context = config.context_length
+    context = config.context_length or NO_LIMIT
     tokens = heldout.documents * expected_window_tokens(heldout.mean_length, context, settings.stride)
     length = round(min(context, heldout.mean_length))
     rows = batch_rows(length)
@@ -151,6 +166,15 @@ def timed(traced: float, device: DeviceProfile) -> Quantity:
 def _fitted_tokens(settings: EvaluateSettings, tokens: TokensSpec) -> int:
     there = tokens.splits["train"].tokens
     return min(there, settings.ngram_tokens or there)
+
+
+def _ngram_seconds(models: int, heldout: Heldout, device: DeviceProfile) -> Quantity:
+    """Scoring with n-gram models that a stage has made."""
+    rate = device.rate(SCORE_RATE)
+    if rate is None:
+        return Quantity.unknown("s", f"no rate {SCORE_RATE} in the device profile")
+    scored = models * (heldout.documents * heldout.mean_length + sum(heldout.rows))
+    return Quantity.band(scored / rate.per_s, rate.spread, "s", "modelled", "measured n-gram rate")
 
 
 def _reference_seconds(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,12 +30,11 @@ from arriero.evaluation.progress import Counter, stop_if_asked
 from arriero.evaluation.references import fit_reference, reference_orders
 from arriero.evaluation.scores import ModelLine, Sample
 from arriero.evaluation.settings import EvaluateSettings
-from arriero.models.checkpoint import load_model, read_config
+from arriero.models.checkpoint import load_language_model, load_model, read_config
 from arriero.stage import Context, TokensSpec, open_input
 
 if TYPE_CHECKING:
     from arriero.evaluation.progress import Progress
-    from arriero.models.decoder import Decoder
 
 
 @dataclass
@@ -67,12 +67,23 @@ class _Weights:
 
     def __init__(self, contestant: Contestant) -> None:
         self._contestant = contestant
-        self._model: Decoder | None = None
+        self._model: Any = None
 
-    def get(self) -> Decoder:
+    def get(self) -> Any:
         if self._model is None:
-            self._model = load_model(self._contestant.artifact.path, dtype="float32")
+            path = self._contestant.artifact.path
+            ngram = self._contestant.is_ngram
+            self._model = load_language_model(path) if ngram else load_model(path, dtype="float32")
         return self._model
+
+
+def _row_flops(contestant: Contestant) -> Callable[[int], float]:
+    return row_flops(read_config(contestant.artifact.path), contestant.spec.format)
+
+
+def _no_flops(tokens: int) -> float:
+    """Looking up counts takes no arithmetic to speak of."""
+    return 0.0
 
 
 class Scorer:
@@ -117,7 +128,7 @@ class Scorer:
 
     def _score(self, contestant: Contestant) -> None:
         name, weights = contestant.name, _Weights(contestant)
-        flops = row_flops(read_config(contestant.artifact.path), contestant.spec.format)
+        flops = _no_flops if contestant.is_ngram else _row_flops(contestant)
         for measure, tokens in self._sizes(contestant).items():
             if self._cache.has(measure, name):
                 self._counter.skip(tokens)
@@ -126,7 +137,9 @@ class Scorer:
             self._score_conversations(contestant, weights, self._counter.of(name, ANSWER_LOSS.title, flops))
         if self.settings.preferences:
             self._score_pairs(contestant, weights, self._counter.of(name, PREFERENCE.title, flops))
-        if self.settings.prompts:
+        if self.settings.prompts and contestant.is_ngram:
+            self.context.say(f"model '{name}' is an n-gram: it answers no prompts")
+        elif self.settings.prompts:
             stop_if_asked(self.context)
             self.results.answers[name] = self._cache.answers(
                 "answers", name, lambda: self._answer(contestant, weights)

@@ -69,17 +69,19 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, *, max_batch: int = 8, max_tokens_total: int | None = None) -> Engine:
-        """An engine for a model folder: an artifact or any Hugging Face folder of a family that Arriero has.
+        """An engine for a decoder: an artifact, a Hugging Face folder, or a GGUF file with its tokenizer in it.
 
         Raises:
-            ArrieroError: the folder holds no model, or one that cannot be read.
+            ArrieroError: there is no model, or one that cannot be read.
         """
         from arriero.models.checkpoint import load_decoder
-        from arriero.tokenization.tokenizer import Tokenizer
+        from arriero.tokenization.load import load_tokenizer
 
-        if not folder.is_dir():
-            raise ArrieroError(f"{folder} is not a folder: give the folder of a model (it holds config.json)")
-        tokenizer = Tokenizer.load(folder)
+        if not folder.is_dir() and folder.suffix != ".gguf":
+            raise ArrieroError(
+                f"{folder} is neither the folder of a model (it holds config.json) nor a GGUF file"
+            )
+        tokenizer = load_tokenizer(folder)
         return cls(load_decoder(folder), tokenizer, max_batch=max_batch, max_tokens_total=max_tokens_total)
 
     # ------------------------------------------------------------ requests in and out

@@ -148,7 +148,9 @@ class PrefillView:
                 self._start
             )
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None
+    ) -> Tensor:
         """Store ``k, v [1,Hkv,T,Dh]`` and attend with ``q [1,H,T,Dh]``; gives ``[1,H,T,Dh]``."""
         mask = self._mask if rule is None else self._rule_mask(rule, q.dtype)
         keys, values = self._pool.layer(layer)
@@ -194,7 +196,9 @@ class DecodeView:
             mask = torch.zeros(beyond.shape, dtype=pool.shape.dtype, device=device)
             self._mask = mask.masked_fill_(beyond, float("-inf"))[:, None, None, :]
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None
+    ) -> Tensor:
         """Store ``k, v [B,Hkv,1,Dh]`` and attend with ``q [B,H,1,Dh]``; gives ``[B,H,1,Dh]``.
 
         The query heads that share a key-value head are folded into the query axis: the same product, without

@@ -27,6 +27,7 @@ from arriero.models.tensor_reader import TensorReader
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+NGRAM = "ngram.json"
 SHARD_BYTES = 5_000_000_000
 """Largest weights file that is written; more goes into shards."""
 
@@ -153,7 +154,9 @@ def load_decoder(path: Path, *, dtype: str | None = None, device: str = "cpu") -
     """
     family = get_family(read_config(path).family)
     if family.network != "arriero.models.decoder:Decoder":
-        raise ArrieroError(f"{path} holds a model of the family {family.name}; this needs a decoder (GPT, Llama ...)")
+        raise ArrieroError(
+            f"{path} holds a model of the family {family.name}; this needs a decoder (GPT, Llama ...)"
+        )
     model: Decoder = load_model(path, dtype=dtype, device=device)
     return model
 
@@ -166,7 +169,7 @@ def load_language_model(path: Path) -> LanguageModel:
     """
     from arriero.models.ngram import NGram
 
-    if (path / "ngram.json").is_file():
+    if (path / NGRAM).is_file():
         return NGram.load(path)
     model: LanguageModel = load_model(path)
     return model
@@ -209,7 +212,9 @@ def _fill(model: Any, weights: Weights, where: str) -> None:
     for name in sorted(wanted.keys() - found):
         raise ArrieroError(f"{where}: tensor {name} is missing{did_you_mean(name, found - wanted.keys())}")
     for name in sorted(found - wanted.keys()):
-        raise ArrieroError(f"{where}: tensor {name} is not part of the model that its configuration describes")
+        raise ArrieroError(
+            f"{where}: tensor {name} is not part of the model that its configuration describes"
+        )
     for name, stored in wanted.items():
         if weights.shape(name) != stored.shape:
             raise ArrieroError(
@@ -278,6 +283,8 @@ def _config_values(path: Path) -> tuple[dict[str, Any], str]:
     if foreign is not None:
         with foreign as source:
             return source.hf_config(), str(path)
+    if (path / NGRAM).is_file():
+        raise ArrieroError(f"{path} holds an n-gram, which has no network; `evaluate` and `compare` score it")
     return _read_json(path / CONFIG), str(path / CONFIG)
 
 

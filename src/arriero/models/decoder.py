@@ -61,7 +61,9 @@ class Decoder(nn.Module):
         self.positions = Embedding(config.context_length + config.position_offset, d) if learned else None
         self.embedding_norm = LayerNorm(d, config.norm_eps) if config.embedding_norm else None
         self.blocks = nn.ModuleList(decoder_block(config, layer) for layer in range(config.n_layers))
-        self.norm = make_norm(config.norm, d, config.norm_eps, config.norm_bias) if config.final_norm else None
+        self.norm = (
+            make_norm(config.norm, d, config.norm_eps, config.norm_bias) if config.final_norm else None
+        )
         self.head = None if config.tie_embeddings else Linear(d, config.vocab_size)
         self.head_bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head_bias else None
         rotary = config.positions == "rotary"
@@ -79,7 +81,9 @@ class Decoder(nn.Module):
         The projections onto the residual stream are scaled by 1/sqrt(2 n_layers), so that its variance does not
         grow with depth (GPT-2).
         """
-        initialise(self, seed, self.config.init_std, self.config.init_std / math.sqrt(2 * self.config.n_layers))
+        initialise(
+            self, seed, self.config.init_std, self.config.init_std / math.sqrt(2 * self.config.n_layers)
+        )
 
     def hidden(
         self,
@@ -134,7 +138,7 @@ class Decoder(nn.Module):
 
     def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | None:
         """One mask for all blocks; None: plain causality."""
-        rule: AttentionRule | None = self.blocks[0].attention.rule  # type: ignore[union-attr, assignment]
+        rule: AttentionRule | None = self.blocks[0].attention.rule
         if segments is not None:
             return segment_mask(segments, product_dtype(x), rule)
         return None if rule is None else causal_mask(x.shape[1], rule, product_dtype(x), x.device)

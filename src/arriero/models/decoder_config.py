@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
@@ -99,7 +100,12 @@ class DecoderConfig(ModelConfig):
         d_model, n_heads = values.get("d_model"), values.get("n_heads")
         if values.get("n_kv_heads") is None and n_heads is not None:
             values["n_kv_heads"] = n_heads
-        if values.get("head_dim") is None and isinstance(d_model, int) and isinstance(n_heads, int) and n_heads > 0:
+        if (
+            values.get("head_dim") is None
+            and isinstance(d_model, int)
+            and isinstance(n_heads, int)
+            and n_heads > 0
+        ):
             if d_model % n_heads:
                 raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}; set head_dim")
             values["head_dim"] = d_model // n_heads
@@ -153,3 +159,17 @@ class DecoderConfig(ModelConfig):
         if self.positions == "learned":
             counts["positions"] = (self.context_length + self.position_offset) * d
         return counts
+
+
+def decoder_config(values: dict[str, Any], what: str) -> DecoderConfig:
+    """The decoder that a model's spec holds; ``what`` names the model in the error.
+
+    Raises:
+        ArrieroError: the model is of another kind.
+    """
+    from arriero.models.families import FAMILIES, get_family
+
+    family = values.get("family", "llama")
+    if family not in FAMILIES or get_family(family).config is not DecoderConfig:
+        raise ArrieroError(f"{what} is of the family {family}; this stage needs a decoder (GPT, Llama ...)")
+    return DecoderConfig.parse(values, what)

@@ -20,7 +20,9 @@ def config_from_hf(values: dict[str, Any], where: str) -> ModelConfig:
     _check_architecture(family, values, where)
     for key, needed in family.required.items():
         if values.get(key, needed) not in (needed, None):
-            raise ArrieroError(f"{where}: {key} is {values[key]!r}; Arriero's {family.name} has only {needed!r}")
+            raise ArrieroError(
+                f"{where}: {key} is {values[key]!r}; Arriero's {family.name} has only {needed!r}"
+            )
     ours = {name: values[key] for name, key in family.keys.items() if values.get(key) is not None}
     try:
         read = family.read(values)

@@ -15,9 +15,7 @@ def count_by_part(model: nn.Module) -> dict[str, int]:
 
     Norms count as "norm" wherever they are; parameters under no known part as "other".
     """
-    norms = {
-        name for name, module in model.named_modules() if isinstance(module, (RMSNorm, LayerNorm))
-    }
+    norms = {name for name, module in model.named_modules() if isinstance(module, (RMSNorm, LayerNorm))}
     counts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         part = "norm" if name.rpartition(".")[0] in norms else _part(name)

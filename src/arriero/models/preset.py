@@ -66,7 +66,9 @@ def get_preset(name: str) -> Preset:
         ArrieroError: there is none of that name.
     """
     if name not in presets():
-        raise ArrieroError(f"no preset (see `arriero models list`), file or folder is called '{name}'{did_you_mean(name, presets())}")
+        raise ArrieroError(
+            f"no preset (see `arriero models list`), file or folder is called '{name}'{did_you_mean(name, presets())}"
+        )
     return presets()[name]
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class AttentionCache(Protocol):
     """Keys and values of the tokens before, and the attention over them."""
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule | None = None
+    ) -> Tensor:
         """Store k, v [B, Hkv, T, Dh] of this layer's new tokens and attend with q [B, H, T, Dh] -> [B, H, T, Dh].
 
         Rotary embedding has been applied to q and k. ``rule`` is what else than causality decides who sees whom.

@@ -61,7 +61,10 @@ def describe_model(name: str) -> ModelShape:
 def _shape(name: str, config: ModelConfig, **origin: Any) -> ModelShape:
     with torch.device("meta"):
         parameters = build_model(config).parameter_counts()
-    length = min(getattr(config, "longest", None) or getattr(config, "context_length", SHOWN_LENGTH), SHOWN_LENGTH)
+    length = min(
+        getattr(config, "longest", None) or getattr(config, "context_length", None) or SHOWN_LENGTH,
+        SHOWN_LENGTH,
+    )
     cache = getattr(config, "kv_bytes_per_token", None)
     return ModelShape(
         name=name,

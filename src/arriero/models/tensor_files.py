@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from arriero.artifacts.commit import write_json_atomic
-
 from arriero.errors import ArrieroError, did_you_mean
 
 SINGLE = "model.safetensors"
@@ -111,7 +110,9 @@ def shards(entries: Iterable[TensorEntry], most_bytes: int) -> dict[str, list[Te
         filled += entry.bytes
     if len(groups) == 1:
         return {SINGLE: groups[0]}
-    return {f"model-{n:05d}-of-{len(groups):05d}.safetensors": group for n, group in enumerate(groups, start=1)}
+    return {
+        f"model-{n:05d}-of-{len(groups):05d}.safetensors": group for n, group in enumerate(groups, start=1)
+    }
 
 
 def write_shards(folder: Path, entries: Iterable[TensorEntry], most_bytes: int) -> None:

@@ -55,7 +55,9 @@ class TensorReader:
         if (folder / SINGLE).is_file():
             return cls.of_file(folder / SINGLE)
         if not (folder / INDEX).is_file():
-            raise ArrieroError(f"{folder} has no weights: neither {SINGLE} nor {INDEX}{_other_weights(folder)}")
+            raise ArrieroError(
+                f"{folder} has no weights: neither {SINGLE} nor {INDEX}{_other_weights(folder)}"
+            )
         try:
             weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
             files = {str(name): folder / str(file) for name, file in weight_map.items()}
@@ -169,7 +171,9 @@ def _read_header(descriptor: int, path: Path) -> dict[str, _Stored]:
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
     if size < 8 or not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-        raise ArrieroError(f"{path} is damaged or no safetensors file: its header does not fit into its {size} bytes")
+        raise ArrieroError(
+            f"{path} is damaged or no safetensors file: its header does not fit into its {size} bytes"
+        )
     try:
         header = json.loads(os.pread(descriptor, length, 8))
         header.pop("__metadata__", None)

@@ -57,12 +57,16 @@ def _costs(shape: ModelShape) -> dict[str, str]:
     if shape.kv_bytes_per_token is not None:
         context = int(shape.config["context_length"])
         costs["keys and values a token, 16 bits"] = f"{shape.kv_bytes_per_token:,} bytes"
-        costs[f"the same for {format_count(context)} tokens"] = format_bytes(shape.kv_bytes_per_token * context)
+        costs[f"the same for {format_count(context)} tokens"] = format_bytes(
+            shape.kv_bytes_per_token * context
+        )
     return costs
 
 
 def _grid(rows: dict[str, str], title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
+    )
     table.add_column(min_width=34)
     table.add_column(justify="right")
     for name, value in rows.items():

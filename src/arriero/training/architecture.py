@@ -101,7 +101,7 @@ class ArchitectureSettings(TrainSettings):
             family = get_family(base["family"] if base else self.family)
             given = self._given(family)
             values = {
-                **(base or _usual(family, given)),
+                **(_without_what_follows(base, given) or _usual(family, given)),
                 **given,
                 "family": family.name,
                 "vocab_size": vocab_size,
@@ -128,7 +128,7 @@ class ArchitectureSettings(TrainSettings):
         """The fields of the preset's configuration; empty without one."""
         if not self.preset:
             return {}
-        from arriero.models.presets import preset_config
+        from arriero.models.preset import preset_config
 
         values: dict[str, Any] = preset_config(self.preset).model_dump()
         if self.family not in (values["family"], "llama"):
@@ -151,6 +151,15 @@ class ArchitectureSettings(TrainSettings):
         if "causal_lm" not in family.architectures.values():
             raise ValueError(f"pretrain trains models that tell the next token; a {family.name} does not")
         return given
+
+
+def _without_what_follows(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A preset's fields but those that follow anew from another width or number of heads."""
+    changed = {"d_model", "n_heads"} & given.keys()
+    follow = {"head_dim"} if changed else set()
+    if "n_heads" in given and base.get("n_kv_heads") == base.get("n_heads"):
+        follow.add("n_kv_heads")
+    return {name: value for name, value in base.items() if name not in follow}
 
 
 def _usual(family: Family, given: dict[str, Any]) -> dict[str, Any]:

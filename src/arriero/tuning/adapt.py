@@ -9,7 +9,7 @@ from pydantic import Field
 
 from arriero.artifacts import Artifact, InputPath, LicenseRecord
 from arriero.errors import ArrieroError
-from arriero.models.decoder_config import DecoderConfig
+from arriero.models.decoder_config import DecoderConfig, decoder_config
 from arriero.stage import Context, ModelSpec
 from arriero.training.settings import TrainSettings
 
@@ -91,7 +91,7 @@ def check_format(spec: ModelSpec) -> DecoderConfig:
         raise ArrieroError(
             f"the model's weights are {spec.format}; train the unquantised model and quantise it after"
         )
-    return DecoderConfig.parse(spec.config, "the model")
+    return decoder_config(spec.config, "the model")
 
 
 def load_for_training(artifact: Artifact) -> tuple[Decoder, Tokenizer]:

@@ -173,7 +173,9 @@ def save_adapter(model: Decoder, folder: Path, base_model: str = "") -> None:
     if not found:
         raise ArrieroError("the model has no adapters to save")
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / ADAPTER_WEIGHTS, [_entry(model, name, t) for name, t in lora_state_dict(model).items()])
+    write_tensors(
+        folder / ADAPTER_WEIGHTS, [_entry(model, name, t) for name, t in lora_state_dict(model).items()]
+    )
     layer = next(iter(found.values()))
     present = {path.rpartition(".")[2] for path in found}
     config = {

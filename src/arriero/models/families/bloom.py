@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from arriero.models.decoder_config import DecoderConfig
-from arriero.models.family import Family, Fused
+from arriero.models.family import Family, Fused, Modules
 
 MAX_LENGTH = 2048
 """Tokens that BLOOM was trained on; ALiBi itself has no limit, and ``config.json`` names none."""
 
 _QKV = Fused("h.{}.self_attention.query_key_value", "grouped")
-MODULES = {
+MODULES: Modules = {
     "embedding": "word_embeddings",
     "embedding_norm": "word_embeddings_layernorm",
     "norm": "ln_f",
@@ -73,7 +73,11 @@ FAMILY = Family(
         "feed_forward_bias": True,
         "head_bias": False,
     },
-    required={"apply_residual_connection_post_layernorm": False, "slow_but_exact": False, "attention_dropout": 0.0},
+    required={
+        "apply_residual_connection_post_layernorm": False,
+        "slow_but_exact": False,
+        "attention_dropout": 0.0,
+    },
     modules=MODULES,
     prefix="transformer",
     head_modules={"causal_lm": {"head": "lm_head"}},

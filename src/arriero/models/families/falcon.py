@@ -10,7 +10,6 @@ from arriero.models.families.rope import ROPE_DEFAULTS, read_rope, write_rope
 from arriero.models.family import Family
 from arriero.models.layers.activation_names import ours_of, theirs_of
 
-
 _BRANCH_NORMS = ("blocks.{}.attention_norm", "blocks.{}.feed_forward_norm")
 
 
@@ -99,7 +98,11 @@ FAMILY = Family(
         "head_bias": False,
     },
     required={"attention_dropout": 0.0},
-    modules={name: theirs for name, theirs in bloom.MODULES.items() if name not in ("embedding_norm", *_BRANCH_NORMS)},
+    modules={
+        name: theirs
+        for name, theirs in bloom.MODULES.items()
+        if name not in ("embedding_norm", *_BRANCH_NORMS)
+    },
     modules_of=_norms,
     prefix="transformer",
     head_modules={"causal_lm": {"head": "lm_head"}},

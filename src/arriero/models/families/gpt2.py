@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arriero.models.decoder_config import DecoderConfig
-from arriero.models.family import Family, Fused
+from arriero.models.family import Family, Fused, Modules
 from arriero.models.layers.activation_names import ours_of, theirs_of
 
 KEYS = {
@@ -41,7 +41,7 @@ FIXED = {
     "feed_forward_bias": True,
     "head_bias": False,
 }
-BLOCK = {
+BLOCK: Modules = {
     "blocks.{}.attention_norm": "h.{}.ln_1",
     "blocks.{}.attention.q_proj": Fused("h.{}.attn.c_attn"),
     "blocks.{}.attention.k_proj": Fused("h.{}.attn.c_attn"),
@@ -51,7 +51,7 @@ BLOCK = {
     "blocks.{}.feed_forward.up_proj": "h.{}.mlp.c_fc",
     "blocks.{}.feed_forward.down_proj": "h.{}.mlp.c_proj",
 }
-MODULES = {"embedding": "wte", "positions": "wpe", "norm": "ln_f", **BLOCK}
+MODULES: Modules = {"embedding": "wte", "positions": "wpe", "norm": "ln_f", **BLOCK}
 CONV1D = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 """OpenAI's one-dimensional convolutions keep their weights as [in, out]."""
 
@@ -72,7 +72,7 @@ def write_shape(config: DecoderConfig) -> dict[str, Any]:
     """The keys that :func:`read_shape` reads."""
     if config.n_kv_heads != config.n_heads or config.head_dim * config.n_heads != config.d_model:
         raise ValueError(f"a {config.family} has as many key heads as query heads, d_model / n_heads wide")
-    rates = {key: config.dropout for key in ("resid_pdrop", "embd_pdrop")}
+    rates = dict.fromkeys(("resid_pdrop", "embd_pdrop"), config.dropout)
     return {"n_inner": config.d_ff, "attn_pdrop": 0.0, **rates, "tie_word_embeddings": config.tie_embeddings}
 
 
@@ -89,7 +89,11 @@ FAMILY = Family(
     keys=KEYS,
     defaults=DEFAULTS,
     fixed=FIXED,
-    required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "reorder_and_upcast_attn": False},
+    required={
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "reorder_and_upcast_attn": False,
+    },
     modules=MODULES,
     prefix="transformer",
     head_modules={"causal_lm": {"head": "lm_head"}},

@@ -54,7 +54,9 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
 
 def _write(config: DecoderConfig) -> dict[str, Any]:
     if config.n_kv_heads != config.n_heads or config.qkv_bias != config.out_bias:
-        raise ValueError("a GPT-NeoX has as many key heads as query heads, and biases in all projections or none")
+        raise ValueError(
+            "a GPT-NeoX has as many key heads as query heads, and biases in all projections or none"
+        )
     share = config.rotary_width / config.head_dim
     rope = write_rope(config)
     rope["rope_parameters"]["partial_rotary_factor"] = share

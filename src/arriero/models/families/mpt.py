@@ -7,7 +7,14 @@ from typing import Any
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.family import Family, Fused
 
-_ATTENTION = {"alibi": True, "alibi_bias_max": 8, "clip_qkv": None, "qk_ln": False, "softmax_scale": None, "prefix_lm": False}
+_ATTENTION = {
+    "alibi": True,
+    "alibi_bias_max": 8,
+    "clip_qkv": None,
+    "qk_ln": False,
+    "softmax_scale": None,
+    "prefix_lm": False,
+}
 """Keys of ``attn_config`` and the values that Arriero has."""
 
 

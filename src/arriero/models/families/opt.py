@@ -13,7 +13,9 @@ _OFFSET = 2
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("word_embed_proj_dim", values.get("hidden_size")) != values.get("hidden_size"):
-        raise ValueError("word_embed_proj_dim differs from hidden_size: OPT's projected embedding is not one Arriero has")
+        raise ValueError(
+            "word_embed_proj_dim differs from hidden_size: OPT's projected embedding is not one Arriero has"
+        )
     bias = values.get("enable_bias", True)
     before = values.get("do_layer_norm_before", True)
     return {
@@ -27,7 +29,10 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(config: DecoderConfig) -> dict[str, Any]:
-    if config.n_kv_heads != config.n_heads or not config.qkv_bias == config.out_bias == config.feed_forward_bias:
+    if (
+        config.n_kv_heads != config.n_heads
+        or not config.qkv_bias == config.out_bias == config.feed_forward_bias
+    ):
         raise ValueError("an OPT has as many key heads as query heads, and biases in all layers or in none")
     return {
         "activation_function": theirs_of(config.activation),

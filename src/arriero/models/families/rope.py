@@ -43,7 +43,11 @@ def read_rope(values: dict[str, Any]) -> dict[str, Any]:
         return found
     if kind not in _OF_KIND:
         raise ValueError(f"rotary scaling '{kind}' is not one that Arriero has; {', '.join(_OF_KIND)} are")
-    scaling = {name: rope[key] for name, key in _FIELDS.items() if name in _OF_KIND[kind] and rope.get(key) is not None}
+    scaling = {
+        name: rope[key]
+        for name, key in _FIELDS.items()
+        if name in _OF_KIND[kind] and rope.get(key) is not None
+    }
     if kind == "yarn" and "attention_factor" not in scaling:
         scaling |= _attention_factor(rope)
     stated = int(values.get("max_position_embeddings", 2048))

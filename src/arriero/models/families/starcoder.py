@@ -36,7 +36,10 @@ FAMILY = replace(
     model_type="gpt_bigcode",
     architectures={"GPTBigCodeForCausalLM": "causal_lm", "GPTBigCodeModel": "none"},
     required={"scale_attn_weights": True, "add_cross_attention": False},
-    modules={**gpt2.MODULES, **{f"blocks.{{}}.attention.{part}": _QKV for part in ("q_proj", "k_proj", "v_proj")}},
+    modules={
+        **gpt2.MODULES,
+        **{f"blocks.{{}}.attention.{part}": _QKV for part in ("q_proj", "k_proj", "v_proj")},
+    },
     transposed=(),
     read=_read,
     write=_write,

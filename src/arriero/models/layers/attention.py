@@ -110,9 +110,7 @@ class CrossAttention(nn.Module):
         """Keys and values of memory [B, S, d_model], each [B, H, S, head_dim]: made once for a whole generation."""
         return self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
 
-    def forward(
-        self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
         """x [B, T, d_model] -> [B, T, d_model]; ``mask`` is additive, broadcastable to [B, H, T, S]."""
         out = attend(self._heads(self.q_proj(x)), *keys_values, mask, False, self.scale)
         result: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))

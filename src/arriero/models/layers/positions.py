@@ -33,4 +33,3 @@ def alibi_slopes(n_heads: int) -> Tensor:
     slopes = [2.0 ** (-8.0 * (i + 1) / closest) for i in range(closest)]
     slopes += [2.0 ** (-4.0 * (2 * i + 1) / closest) for i in range(n_heads - closest)]
     return torch.tensor(slopes, dtype=torch.float32)
-

@@ -36,8 +36,10 @@ class Rotary(nn.Module):
     def _unscaled(self) -> int:
         """Longest sequence whose frequencies are those of the table."""
         dynamic = self.scaling is not None and self.scaling.kind == "dynamic"
-        return (self.scaling.original_context_length or self.context_length) if dynamic and self.scaling else (
-            self.context_length
+        return (
+            (self.scaling.original_context_length or self.context_length)
+            if dynamic and self.scaling
+            else (self.context_length)
         )
 
     def _table(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
