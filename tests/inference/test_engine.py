@@ -265,7 +265,7 @@ def test_load_from_a_model_folder(model: Decoder, tokenizer: Tokenizer, tmp_path
     asked = Request(prompts(1)[0], GREEDY)
     loaded: Completion = Engine.load(tmp_path).generate([asked])[0]
     assert loaded.ids == make(model, tokenizer).generate([asked])[0].ids
-    with pytest.raises(ArrieroError, match="not a folder"):
+    with pytest.raises(ArrieroError, match="neither the folder of a model"):
         Engine.load(tmp_path / "nowhere")
     with pytest.raises(ArrieroError):
         Engine.load(tmp_path.parent / "also-nowhere")

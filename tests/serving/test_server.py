@@ -101,7 +101,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_no_model_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ArrieroError):
         serve(tmp_path, port=0)
-    with pytest.raises(ArrieroError, match="not a folder"):
+    with pytest.raises(ArrieroError, match="neither the folder of a model"):
         chat(tmp_path / "nothing", prompt="hi")
 
 
