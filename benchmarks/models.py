@@ -119,6 +119,9 @@ def measure(
     """One measurement, in this process."""
     import torch
 
+    from arriero.cost.allocator import keep_freed_memory
+
+    keep_freed_memory()  # what Arriero's loop does, for both sides: without it either may lose a tenth to page faults
     torch.set_num_threads(threads)
     model = (ours if side == "arriero" else theirs)(SHAPES[size])
     loss_of = our_loss if side == "arriero" else their_loss

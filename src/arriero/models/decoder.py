@@ -143,10 +143,14 @@ class Decoder(nn.Module):
             return segment_mask(segments, product_dtype(x), rule)
         return None if rule is None else causal_mask(x.shape[1], rule, product_dtype(x), x.device)
 
+    def head_table(self) -> tuple[Tensor, Tensor | None]:
+        """Weight [vocab_size, d_model] and bias of the head, by which a loss can write its gradient out."""
+        table = self.embedding if self.head is None else self.head
+        return table.weight, self.head_bias
+
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden [..., d_model] -> [..., vocab_size]."""
-        table = self.embedding if self.head is None else self.head
-        return F.linear(hidden, table.weight, self.head_bias)
+        return F.linear(hidden, *self.head_table())
 
     def forward(
         self,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arriero.models.layers.activation import ACTIVATIONS
@@ -23,7 +27,30 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.gate_proj is None:
             inner = self.activation(self.up_proj(x))
+        elif self.activation is F.silu:
+            inner = silu_product(self.gate_proj(x), self.up_proj(x))
         else:
             inner = self.activation(self.gate_proj(x)) * self.up_proj(x)
         result: Tensor = self.down_proj(inner)
         return result
+
+
+def silu_product(gate: Tensor, up: Tensor) -> Tensor:
+    """``silu(gate) * up``, keeping two tensors for the backward pass where autograd keeps three."""
+    if not torch.is_grad_enabled():
+        return F.silu(gate, inplace=True).mul_(up)
+    result: Tensor = _SiluProduct.apply(gate, up)
+    return result
+
+
+class _SiluProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        up_gradient = F.silu(gate).mul_(gradient)
+        return torch.ops.aten.silu_backward(gradient * up, gate), up_gradient

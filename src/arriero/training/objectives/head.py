@@ -14,9 +14,13 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from arriero.training.objectives.linear_head import linear_loss_sum
+
 BLOCK_LOGITS = 1 << 22
-"""Logits in a block (16 MiB in fp32). Measured on a processor with 32 MiB of L3 cache, 16 x 256 tokens, vocabulary 4096,
-bf16: 14,700 tokens/s whole, 15,100 with 2^21, 16,900 with 2^22 and with 2^23; peak memory 160 MiB below whole."""
+"""Logits in a block (16 MiB in fp32), about what a processor's cache holds."""
+EFFICIENT_ROWS, MOST_LOGITS = 512, 1 << 25
+"""Below so many rows a product with a large table loses a tenth and more of its speed, so a block has as many, as far
+as that takes no more than so many logits (128 MiB in fp32)."""
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 
@@ -44,6 +48,18 @@ def _find_head_parameters(model: Any) -> list[torch.nn.Parameter]:
     return [p for p, grad in zip(trained, grads, strict=True) if grad is not None]
 
 
+def plain_table(model: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """Weight [V, d] and bias of a head that is one linear layer; None where it is more than that."""
+    find = getattr(model, "head_table", None)
+    return None if find is None else find()
+
+
+def block_rows(vocab_size: int) -> int:
+    """Positions whose logits are worked out at a time."""
+    efficient = min(EFFICIENT_ROWS, MOST_LOGITS // vocab_size)
+    return max(1, BLOCK_LOGITS // vocab_size, efficient)
+
+
 def chosen(hidden: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
     """The rows of ``hidden`` [B, T, d] at the flat positions [S], as [S, d]; None: all of them."""
     flat = hidden.flatten(0, 1)
@@ -61,7 +77,10 @@ def loss_sum(
     With gradients, each block's gradient is worked out right after its loss, while its logits are at hand:
     nothing is kept and nothing is computed twice.
     """
-    rows = max(1, BLOCK_LOGITS // model.config.vocab_size)
+    rows = block_rows(model.config.vocab_size)
+    table = plain_table(model) if torch.is_grad_enabled() and not label_smoothing else None
+    if table is not None:
+        return linear_loss_sum(hidden, targets, *table, rows)
     if torch.is_grad_enabled():
         result = _BlockedLoss.apply(
             hidden, targets, model.logits, rows, label_smoothing, *head_parameters(model)
@@ -81,7 +100,7 @@ def log_probs(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.
     """
     vocab_size = model.config.vocab_size
     again = torch.is_grad_enabled() and recomputes(len(targets), vocab_size)
-    rows = max(1, BLOCK_LOGITS // vocab_size)
+    rows = block_rows(vocab_size)
 
     def block(h: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return -F.cross_entropy(model.logits(h).float(), t, reduction="none")
