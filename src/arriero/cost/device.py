@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from arriero.artifacts.commit import write_bytes_atomic
 from arriero.artifacts.host import cpu_name, usable_cores, version_facts
 from arriero.errors import ArrieroError
+from arriero.products import float32_library
+
+PRODUCTS = "float32 products"
+"""Key of the profile's versions: which library did the products."""
 
 
 class _Part(BaseModel):
@@ -96,6 +100,8 @@ class DeviceProfile(_Part):
             return f"was measured on {self.cpu} with {self.cores} cores"
         if self.versions.get("torch") != version_facts().get("torch"):
             return f"was measured with torch {self.versions.get('torch')}"
+        if self.versions.get(PRODUCTS) != float32_library():
+            return f"was measured with float32 products by {self.versions.get(PRODUCTS, 'another library')}"
         return None
 
 

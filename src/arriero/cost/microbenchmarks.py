@@ -20,6 +20,7 @@ from torch import nn
 
 from arriero.cost.device import ElementwiseKind
 from arriero.cost.trace import trace
+from arriero.products import linear, matmul
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MATMUL_SHAPES = (
@@ -102,7 +103,7 @@ def matmul_cases() -> Iterator[tuple[tuple[Any, ...], Case]]:
         for m, k, n in MATMUL_SHAPES:
             a = torch.randn(m, k).to(dtype) if k < 2048 else torch.randn(k, m).to(dtype).t()
             b = torch.randn(n, k).to(dtype).t() if k < 2048 else torch.randn(k, n).to(dtype)
-            yield ("matmul", name, m, k, n, 1), Case(_bind(torch.mm, a, b), 2.0 * m * k * n)
+            yield ("matmul", name, m, k, n, 1), Case(_bind(matmul, a, b), 2.0 * m * k * n)
         for batch, m, k, n in BATCHED_SHAPES:
             a, b = torch.randn(batch, m, k).to(dtype), torch.randn(batch, k, n).to(dtype)
             yield ("matmul", name, m, k, n, batch), Case(_bind(torch.bmm, a, b), 2.0 * batch * m * k * n)
@@ -191,6 +192,11 @@ def _tiny_step() -> Case:
     return Case(training_step("float32", **small), float(sum(op.count for op in traced.ops)))
 
 
+def product(x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+    """A linear layer as the models have it."""
+    return linear(x, layer.weight, layer.bias)
+
+
 def _optimizer_step() -> Callable[[], Any]:
     parameters = [nn.Parameter(torch.randn(OPTIMIZER_PARAMETERS // 8)) for _ in range(8)]
     for parameter in parameters:
@@ -216,8 +222,8 @@ def training_step(
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
             y = x
             for gate, up, down in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
-                y = y + down(F.silu(gate(y)) * up(y))
-            logits = head(y)
+                y = y + product(F.silu(product(y, gate)) * product(y, up), down)
+            logits = product(y, head)
         F.cross_entropy(logits.float(), ids).backward()
         optimizer.step()
         optimizer.zero_grad()

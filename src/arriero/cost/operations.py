@@ -131,6 +131,7 @@ _MATMUL: dict[str, Callable[[Sequence[Any], dict[str, Any]], Sizes]] = {
     "mkldnn_rnn_layer": lambda a, _: _recurrent(a[0], a[1], a[2], 1),
     "mkldnn_rnn_layer_backward": lambda a, _: _recurrent(a[0], a[1], a[2], 2),
     "linear": lambda a, _: _linear(a[0], a[1]),
+    "_linear_pointwise": lambda a, _: _linear(a[0], a[1]),
     "_weight_int8pack_mm": lambda a, _: (1, a[0].shape[0], a[0].shape[1], a[1].shape[0]),
     "_weight_int4pack_mm_for_cpu": lambda a, _: (1, a[0].shape[0], a[0].shape[1], a[1].shape[0]),
 }

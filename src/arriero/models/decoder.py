@@ -25,6 +25,7 @@ from arriero.models.layers.precision import product_dtype
 from arriero.models.layers.rotary import Rotary
 from arriero.models.protocol import AttentionCache
 from arriero.models.scoring import token_logprobs
+from arriero.products import linear
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,7 +151,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden [..., d_model] -> [..., vocab_size]."""
-        return F.linear(hidden, *self.head_table())
+        return linear(hidden, *self.head_table())
 
     def forward(
         self,

@@ -18,6 +18,7 @@ from arriero.models.families import get_family
 from arriero.models.hf_names import hf_module
 from arriero.models.layers.linear import Linear
 from arriero.models.tensor_files import TensorEntry, write_tensors
+from arriero.products import linear
 
 ALL_LINEAR = "all-linear"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -55,7 +56,7 @@ class LoRALinear(nn.Module):
         if not self.enabled:
             return result
         inner = F.dropout(x, self.dropout, self.training) if self.dropout else x
-        low = F.linear(F.linear(inner.to(self.lora_A.dtype), self.lora_A), self.lora_B)
+        low = linear(linear(inner.to(self.lora_A.dtype), self.lora_A), self.lora_B)
         return result + (low * self.scale).to(result.dtype)
 
     @torch.no_grad()

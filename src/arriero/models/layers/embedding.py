@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arriero.products import linear
+
 
 class Embedding(nn.Module):
     """Rows of ``weight`` [rows, width] by number. Creating it draws no random numbers."""
@@ -20,4 +22,4 @@ class Embedding(nn.Module):
 
     def as_head(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
         """hidden [..., width] -> logits [..., rows], with the same table (Press & Wolf, arXiv 1608.05859)."""
-        return F.linear(hidden, self.weight, bias)
+        return linear(hidden, self.weight, bias)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+
+from arriero.products import linear
 
 
 class Linear(nn.Linear):
@@ -10,6 +12,10 @@ class Linear(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
         super().__init__(in_features, out_features, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in_features] -> [..., out_features]."""
+        return linear(x, self.weight, self.bias)
 
     def reset_parameters(self) -> None:
         """Weights come from ``models.initialise`` or from a checkpoint."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arriero.errors import ArrieroError
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.packing import packed_columns, unpack
+from arriero.products import linear
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out] in the dtype of x."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.dequantised(x.dtype), bias)
+        return linear(x, self.dequantised(x.dtype), bias)
 
     def extra_repr(self) -> str:
         group = f", group_size={self.scheme.group_size}" if self.scheme.group_size else ""

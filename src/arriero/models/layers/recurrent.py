@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+
+from arriero.products import linear
 
 State = tuple[Tensor, ...]
 """Of one layer: (h,) of Elman's, (h, c) of the LSTM's, each [B, h]."""
@@ -41,7 +42,7 @@ class Elman(RecurrentLayer):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, inputs], state (h [B, width],) -> (states [B, T, width], last state)."""
         bias = self.bias_ih if self.bias_hh is None else self.bias_ih + self.bias_hh
-        given = F.linear(x.transpose(0, 1), self.weight_ih, bias)
+        given = linear(x.transpose(0, 1), self.weight_ih, bias)
         # the recurrence keeps the weights' precision: what is rounded at every step drifts
         states = _ElmanScan.apply(given.to(self.weight_hh.dtype), self.weight_hh, state[0])
         return states.transpose(0, 1), (states[-1],)

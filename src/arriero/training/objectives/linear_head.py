@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from arriero.models.layers.precision import product_dtype
+from arriero.products import linear, matmul, uses_onednn
 from arriero.training.objectives.base import UNSCORED
 
 
@@ -71,13 +71,13 @@ def _blocks(
         block = slice(start, start + rows)
         scored = targets[block] != UNSCORED
         chosen = targets[block].clamp(min=0)[:, None]
-        scores = F.linear(hidden[block], table, low_bias).float()
+        scores = linear(hidden[block], table, low_bias).float()
         scores = torch.log_softmax(scores, dim=1)
         total -= scores.gather(1, chosen).squeeze(1).mul(scored).sum()
         errors = scores.exp_().scatter_add_(1, chosen, scores.new_full((), -1.0).expand_as(chosen)).to(dtype)
         # a position that is not scored is left out of the narrow factors, which spares a pass over the wide one
         counts = scored[:, None].to(dtype)
-        grad_hidden[block] = (errors @ table).mul_(counts)
+        grad_hidden[block] = matmul(errors, table).mul_(counts)
         if weight.requires_grad:
             _add_product(grad_weight, errors.t(), hidden[block] * counts)
         if bias is not None:
@@ -86,8 +86,8 @@ def _blocks(
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """``total += a b``; in place where the dtypes allow it."""
-    if total.dtype == a.dtype:
+    """``total += a b``; in place where one library does both."""
+    if total.dtype == a.dtype and not uses_onednn():
         total.addmm_(a, b)
     else:
-        total.add_(a @ b)
+        total.add_(matmul(a, b))
