@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from arriero.models.config import ModelConfig
+from arriero.models.carrying_config import CarryingConfig
 
 
-class FeedForwardConfig(ModelConfig):
+class FeedForwardConfig(CarryingConfig):
     """Shape of Bengio's network. It sees ``window`` tokens at any place of a text of any length."""
 
     family: Literal["feedforward"] = Field(default="feedforward", description="always feedforward")
@@ -19,20 +19,6 @@ class FeedForwardConfig(ModelConfig):
         default=16, ge=1, description="tokens that the next one is told from: n - 1 of an n-gram"
     )
     direct: bool = Field(default=True, description="a linear path from the embeddings to the logits")
-    two_biases: bool = Field(
-        default=True,
-        description="a bias for either path to the logits; false = the paper's single one (they act as their sum)",
-    )
-    init_std: float = Field(
-        default=1.0,
-        gt=0,
-        description="standard deviation of fresh embeddings; other weights follow their width",
-    )
-
-    @property
-    def context_length(self) -> None:
-        """No longest sequence."""
-        return None
 
     @property
     def inputs(self) -> int:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from arriero.models.carrying import Carried, CarryingModel
 from arriero.models.feedforward_config import FeedForwardConfig
 from arriero.models.layers.embedding import Embedding
 from arriero.models.layers.linear import Linear
-from arriero.models.scoring import token_logprobs
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Carried = tuple[Tensor, ...]
-"""(ids int64 [B, window - 1],): the tokens before, NOTHING where there is none."""
 NOTHING = -1
+"""In place of an id where there is no token."""
 
 
-class FeedForwardLM(nn.Module):
+class FeedForwardLM(CarryingModel):
     """``y = b + W x + U tanh(d + H x)`` with x the embeddings of the last ``window`` tokens, oldest first.
 
-    Places before a document's first token hold the zero vector.
+    Carried is (ids int64 [B, window - 1],), the tokens before, NOTHING where there is none. Places before a document's first token hold the zero vector.
     """
 
     def __init__(self, config: FeedForwardConfig) -> None:
@@ -71,21 +65,6 @@ class FeedForwardLM(nn.Module):
         """``state`` with the rows that are True in ``rows`` (bool [B]) as they are before any token."""
         return (state[0].masked_fill(rows[:, None], NOTHING),)
 
-    def hidden(
-        self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None
-    ) -> Tensor:
-        """The hidden layer at all places, with the window's embeddings behind it where there is a direct path.
-
-        Args:
-            ids: int64 [B, T].
-            positions: not looked at.
-            segments: int64 [B, T], number of the document of each token; windows never reach into another.
-
-        Returns:
-            [B, T, width].
-        """
-        return self.hidden_with_state(ids, segments=segments)[0]
-
     def hidden_with_state(
         self, ids: Tensor, state: Carried | None = None, *, segments: Tensor | None = None
     ) -> tuple[Tensor, Carried]:
@@ -118,22 +97,3 @@ class FeedForwardLM(nn.Module):
         if self.direct is not None:
             result = result + self.direct(hidden[..., self.config.d_model :])
         return result
-
-    def forward(
-        self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None
-    ) -> Tensor:
-        """Logits [B, T, vocab_size]; arguments as in :meth:`hidden`."""
-        return self.logits(self.hidden(ids, segments=segments))
-
-    def step(self, ids: Tensor, state: Carried | None = None) -> tuple[Tensor, Carried]:
-        """One token a row, for generation: ids int64 [B] -> (logits [B, vocab_size] of the next token, state)."""
-        hidden, state = self.hidden_with_state(ids[:, None], state)
-        return self.logits(hidden[:, 0]), state
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Parameters by part."""
-        return self.config.parameter_counts()
-
-    def token_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Natural-log p(x_t | x_<t) for t >= 1: float64 [len(ids) - 1] for each sequence; see models.scoring."""
-        return token_logprobs(self, sequences)

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arriero.models.carrying import Carried, CarryingModel
 from arriero.models.layers.embedding import Embedding
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.recurrent import Elman, Lstm, RecurrentLayer
 from arriero.models.layers.segments import document_pieces
 from arriero.models.recurrent_config import RecurrentConfig
-from arriero.models.scoring import token_logprobs
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Carried = tuple[Tensor, ...]
-"""State of all layers: (h,) or (h, c), each [B, n_layers, d_model]."""
 _LAYERS: dict[str, type[Elman] | type[Lstm]] = {"rnn": Elman, "lstm": Lstm}
 
 
-class Recurrent(nn.Module):
-    """A causal language model whose memory is a state of fixed size.
+class Recurrent(CarryingModel):
+    """A causal language model whose memory is a state of fixed size: (h,) or (h, c), each [B, n_layers, d_model].
 
     Dropout is applied to what goes from layer to layer, into the first and out of the last, never from one time to
     the next (Zaremba et al. 2014).
@@ -81,17 +74,6 @@ class Recurrent(nn.Module):
         """``state`` with the rows that are True in ``rows`` (bool [B]) as they are before any token."""
         return tuple(part * ~rows[:, None, None] for part in state)
 
-    def hidden(
-        self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None
-    ) -> Tensor:
-        """States of the last layer, as the head takes them: ids int64 [B, T] -> [B, T, width].
-
-        Args:
-            positions: not looked at: order is all that a recurrent model knows.
-            segments: int64 [B, T], number of the document of each token; the state starts anew at each.
-        """
-        return self.hidden_with_state(ids, segments=segments)[0]
-
     def hidden_with_state(
         self, ids: Tensor, state: Carried | None = None, *, segments: Tensor | None = None
     ) -> tuple[Tensor, Carried]:
@@ -130,22 +112,3 @@ class Recurrent(nn.Module):
             return self.embedding.as_head(hidden, self.head_bias)
         result: Tensor = self.head(hidden)
         return result
-
-    def forward(
-        self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None
-    ) -> Tensor:
-        """Logits [B, T, vocab_size]; arguments as in :meth:`hidden`."""
-        return self.logits(self.hidden(ids, segments=segments))
-
-    def step(self, ids: Tensor, state: Carried | None = None) -> tuple[Tensor, Carried]:
-        """One token a row, for generation: ids int64 [B] -> (logits [B, vocab_size] of the next token, state)."""
-        hidden, state = self.hidden_with_state(ids[:, None], state)
-        return self.logits(hidden[:, 0]), state
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Parameters by part; a tied head counts once, under embedding."""
-        return self.config.parameter_counts()
-
-    def token_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Natural-log p(x_t | x_<t) for t >= 1: float64 [len(ids) - 1] for each sequence; see models.scoring."""
-        return token_logprobs(self, sequences)

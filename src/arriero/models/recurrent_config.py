@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from arriero.models.config import ModelConfig
+from arriero.models.carrying_config import CarryingConfig
 
 GATES = {"rnn": 1, "lstm": 4}
 """Family -> rows of a layer's matrices in units of the state's width: Elman's new state, or three gates and a
 candidate."""
 
 
-class RecurrentConfig(ModelConfig):
+class RecurrentConfig(CarryingConfig):
     """Shape of a recurrent model. Its memory is its state, so there is no longest sequence."""
 
     family: Literal["rnn", "lstm"] = Field(default="lstm", description="rnn (Elman) or lstm")
@@ -24,20 +24,6 @@ class RecurrentConfig(ModelConfig):
         default=True,
         description="the head shares the embedding table (after a projection where widths differ)",
     )
-    two_biases: bool = Field(
-        default=True,
-        description="a bias for either product of a layer, as torch and cuDNN have; they only act as their sum",
-    )
-    init_std: float = Field(
-        default=1.0,
-        gt=0,
-        description="standard deviation of fresh embeddings; other weights follow their width",
-    )
-
-    @property
-    def context_length(self) -> None:
-        """No longest sequence."""
-        return None
 
     @property
     def embedding_width(self) -> int:
