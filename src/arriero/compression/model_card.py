@@ -29,9 +29,9 @@ def model_card(
         stored: how the weights are stored (float32, int4 ...).
     """
     sections = [
-        _front_matter(stored),
+        _front_matter(stored, config.family),
         f"# {_plain(source.name)}",
-        "A causal language model of the Llama architecture, made and exported with Arriero.",
+        f"A causal language model of the family {config.family}, made and exported with Arriero.",
         _shape_section(config, counts, stored, weight_bytes),
         _history_section(source),
         _licence_section(training_licenses(source)),
@@ -46,9 +46,9 @@ def training_licenses(source: Artifact) -> list[LicenseRecord]:
     return merge_licenses(*(artifact.manifest.licenses for artifact in steps))
 
 
-def _front_matter(stored: str) -> str:
+def _front_matter(stored: str, family: str) -> str:
     library = "gguf" if stored.startswith("gguf") else "transformers"
-    return f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- arriero\n- llama\n---"
+    return f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- arriero\n- {family}\n---"
 
 
 def _shape_section(config: DecoderConfig, counts: dict[str, int], stored: str, weight_bytes: int) -> str:
