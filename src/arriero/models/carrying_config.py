@@ -14,11 +14,6 @@ class CarryingConfig(ModelConfig):
         default=True,
         description="a bias for either of two products that are added; they only act as their sum",
     )
-    init_std: float = Field(
-        default=1.0,
-        gt=0,
-        description="standard deviation of fresh embeddings; other weights follow their width",
-    )
 
     @property
     def context_length(self) -> None:

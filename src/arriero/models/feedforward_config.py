@@ -20,6 +20,12 @@ class FeedForwardConfig(CarryingConfig):
     )
     direct: bool = Field(default=True, description="a linear path from the embeddings to the logits")
 
+    init_std: float = Field(
+        default=1.0,
+        gt=0,
+        description="standard deviation of fresh embeddings; other weights follow their width",
+    )
+
     @property
     def inputs(self) -> int:
         """Width of the window's embeddings side by side."""

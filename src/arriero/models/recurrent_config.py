@@ -20,6 +20,11 @@ class RecurrentConfig(CarryingConfig):
     d_model: int = Field(ge=1, description="width of the state of every layer")
     n_layers: int = Field(default=1, ge=1, description="recurrent layers, one above the other")
     d_embedding: int = Field(default=0, ge=0, description="width of the embedding; 0 = d_model")
+    init_std: float = Field(
+        default=0.25,
+        gt=0,
+        description="standard deviation of fresh embeddings; other weights follow their width",
+    )
     tie_embeddings: bool = Field(
         default=True,
         description="the head shares the embedding table (after a projection where widths differ)",
