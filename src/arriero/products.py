@@ -1,8 +1,8 @@
 """Matrix products in float32 on a processor, by whichever of torch's libraries is fast on it.
 
 torch's float32 products go to MKL, which on AMD's processors leaves AVX-512 alone; oneDNN, which torch brings along too
-and uses for bfloat16, does not ask who made the processor. On a Zen 4 core it does 2.2 times the work a second
-(benchmarks/products.py). The choice depends on the processor alone, so that a resumed run computes the same bits.
+and uses for bfloat16, does not ask who made the processor. On an AMD EPYC with AVX-512 a forward product does twice
+the work a second (benchmarks/products.py). The choice depends on the processor alone, so that a resumed run computes the same bits.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
-    """oneDNN makes a kernel for each number of rows, about half a megabyte each, so odd numbers are left to BLAS."""
+    """oneDNN makes and keeps a kernel for each number of rows, so odd numbers are left to BLAS."""
     import torch
 
     if (

@@ -19,8 +19,8 @@ from arriero.training.objectives.linear_head import linear_loss_sum
 BLOCK_LOGITS = 1 << 22
 """Logits in a block (16 MiB in fp32), about what a processor's cache holds."""
 EFFICIENT_ROWS, MOST_LOGITS = 512, 1 << 25
-"""Below so many rows a product with a large table loses a tenth and more of its speed, so a block has as many, as far
-as that takes no more than so many logits (128 MiB in fp32)."""
+"""A product of few rows with a large table is slow, so a block has as many rows as the first says, as far as that takes
+no more logits than the second (128 MiB in fp32)."""
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 
