@@ -13,7 +13,8 @@ from arriero.errors import ArrieroError, Interrupted
 from arriero.models.decoder import Decoder
 from arriero.training import checkpoint
 from arriero.training.budget import run_length
-from arriero.training.loop import TrainResult, micro_batch_size, train
+from arriero.training.loop import TrainResult, train
+from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.causal import CausalObjective
 from arriero.training.objectives.sft import Row, SftObjective
 from arriero.training.precision import Arithmetic

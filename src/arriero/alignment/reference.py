@@ -15,7 +15,8 @@ from arriero.errors import Interrupted
 from arriero.models.decoder import Decoder
 from arriero.stage import Context
 from arriero.training.batches import micro_batches
-from arriero.training.loop import FlopCount, micro_batch_size
+from arriero.training.loop import FlopCount
+from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.dpo import Pair, answer_log_probs, pair_batch, pair_length
 from arriero.training.precision import Arithmetic, autocast, use_threads
 from arriero.training.settings import TrainSettings

@@ -14,7 +14,7 @@ from arriero.training.batches import SampleOrder, SequentialOrder
 from arriero.training.budget import run_length
 from arriero.training.duration import Duration, Interval
 from arriero.training.evaluation import evaluation_indices
-from arriero.training.loop import micro_batch_size
+from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
 from arriero.training.precision import choose_arithmetic
 from arriero.training.probe import CHECKPOINT_RATE, step_ratio
