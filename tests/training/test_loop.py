@@ -147,10 +147,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     with torch.no_grad():
         model.embedding.weight[3] = math.inf
     before = weights(model)
-    with pytest.raises(ArrieroError, match=r"step 1: the loss is nan.*lower learning_rate"):
+    with pytest.raises(ArrieroError, match=r"step 16: the loss is nan; it is the 16th.*lower learning_rate"):
         run(model, causal, context, fp32)
     assert all(torch.equal(p.isnan(), before[n].isnan()) for n, p in model.named_parameters())
-    assert (context.state / "not-finite-step-1.json").exists()
+    assert (context.state / "bad-step-16.json").exists()
+    assert sum("is skipped: the loss is nan" in line for line in context.said) >= 14
 
 
 def test_a_full_disk_does_not_stop_training(

@@ -87,6 +87,12 @@ class CheckpointStore:
             shutil.rmtree(self._path(step), ignore_errors=True)
         return None
 
+    def drop_from(self, step: int) -> None:
+        """Remove the checkpoints of ``step`` and later."""
+        for later in self._steps():
+            if later >= step:
+                shutil.rmtree(self._path(later), ignore_errors=True)
+
     def _read(self, step: int) -> Checkpoint | str:
         """The checkpoint, or what is wrong with it."""
         folder = self._path(step)

@@ -1,13 +1,14 @@
 """The one training loop. An objective plugs in; a stage only prepares the model and the data.
 
 A step: take the next samples (feed.py), run their micro-batches forward and backward with the loss sum divided by the
-weight of the whole step (step.py), check (guard.py), clip, update. Everything that decides on the next step is in the
+weight of the whole step (step.py), clip, judge (health/), update. Everything that decides on the next step is in the
 checkpoint (saving.py), so a run that was killed at any moment ends with the same bits as one that was not (with a
 budget of seconds: goes on with what is left of it, see budget.py).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +22,10 @@ from arriero.stage import Context
 from arriero.training import randomness
 from arriero.training.budget import budget_of
 from arriero.training.feed import Feed, StepData
-from arriero.training.guard import check_finite
+from arriero.training.guard import refuse_to_go_on
+from arriero.training.health.corruption import Work, accumulate_checked
+from arriero.training.health.outliers import OutlierRule, Verdict
+from arriero.training.health.watchdog import Watchdog
 from arriero.training.heldout import HeldOut
 from arriero.training.metrics import Totals
 from arriero.training.micro_batch import micro_batch_size
@@ -116,6 +120,8 @@ class _Run:
             context, settings, self.trained, self.optimizer, objective, device, self.fingerprint
         )
         self.totals = Totals()
+        self.rule = OutlierRule(settings.health, self.totals.history)
+        self.watchdog = Watchdog(context.state, settings.health.hang_seconds, context.say)
         self.counted_flops = 0.0
         self.since = time.perf_counter()
 
@@ -123,17 +129,19 @@ class _Run:
 
     def go(self) -> TrainResult:
         randomness.seed_all(self.context.seed)
-        self.resume()
-        self.model.train()
-        self.evaluate_when_due()
-        while not self.budget.finished(self.totals):
-            if self.context.stop_requested():
-                self.stop()
-            self.step()
+        with self.watchdog:
+            self.resume()
+            self.model.train()
             self.evaluate_when_due()
-            if self.saver.due(self.totals.step):
-                self.save()
-        self.save()
+            while not self.budget.finished(self.totals):
+                if self.context.stop_requested():
+                    self.stop()
+                self.watchdog.beat(f"step {self.totals.step + 1}")
+                self.step()
+                self.evaluate_when_due()
+                if self.saver.due(self.totals.step):
+                    self.save()
+            self.save()
         self.count_flops()  # also where a full disk kept the last checkpoint from being written
         self.model.eval()
         return TrainResult(self.totals.step, self.totals.samples, self.totals, self.arithmetic)
@@ -142,45 +150,116 @@ class _Run:
 
     def step(self) -> None:
         started, cpu_started = time.perf_counter(), time.process_time()
-        data = self.feed.step(self.totals.samples, self.budget.next_position(self.totals.samples))
-        if not data.weight:
-            raise ArrieroError(
-                f"step {self.totals.step + 1}: none of its samples {data.indices} has a token to learn from"
-            )
-        found = accumulate(self.model, self.objective, data.batches, data.weight, self.arithmetic.precision)
+        data = self.data()
+        found = self.gradient(data)
         sums = {name: float(value) for name, value in found.items()}
-        grad_norm = float(clip_gradients(self.parameters, self.settings.grad_clip))
+        loss, grad_norm = (
+            sums["loss"] / data.weight,
+            float(clip_gradients(self.parameters, self.settings.grad_clip)),
+        )
         rate = self.budget.learning_rate(self.totals)
-        self.check(data, sums, grad_norm, rate)
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
+        self.check_first(data, sums)
+        verdict = self.rule.judge(self.totals.step + 1, loss, grad_norm)
+        if verdict.decision == "take":
+            set_learning_rate(self.optimizer, rate)
+            self.optimizer.step()
+        elif verdict.decision == "stop":
+            raise self.bad_step(verdict.why, data, loss, grad_norm)
         self.optimizer.zero_grad(set_to_none=True)
+        if verdict.decision == "roll back" and self.roll_back(verdict, data):
+            return
         taken = time.perf_counter() - started, time.process_time() - cpu_started
-        self.account(data, sums, taken)
-        self.report(sums["loss"] / data.weight, rate, grad_norm)
+        self.account(data, sums, taken, verdict)
+        self.report(loss, rate, grad_norm)
 
-    def check(self, data: StepData, sums: dict[str, float], grad_norm: float, rate: float) -> None:
-        """Stop before an update that would spoil the weights.
+    def data(self) -> StepData:
+        """The samples of the coming step.
 
         Raises:
-            ArrieroError: loss or gradient is not finite, or the first step breaks the objective's invariant.
+            ArrieroError: there is nothing in them to learn from.
         """
-        step, means = self.totals.step, {name: value / data.weight for name, value in sums.items()}
-        check_finite(
-            means["loss"], grad_norm, step=step + 1, samples=data.indices, learning_rate=rate,
-            trained=self.trained, folder=self.context.state,
-        )  # fmt: skip
-        fault = self.objective.first_step_fault(means, self.arithmetic.precision) if step == 0 else None
-        if fault:
-            raise ArrieroError(fault)
+        totals = self.totals
+        start = totals.samples + totals.passed_over
+        data = self.feed.step(start, self.budget.next_position(totals.samples) + totals.passed_over)
+        if not data.weight:
+            raise ArrieroError(
+                f"step {totals.step + 1}: none of its samples {data.indices} has a token to learn from"
+            )
+        return data
 
-    def account(self, data: StepData, sums: dict[str, float], taken: tuple[float, float]) -> None:
+    def gradient(self, data: StepData) -> dict[str, torch.Tensor]:
+        """The step's gradient and its sums; every so often with a check of the machine."""
+        every, precision = self.settings.health.recompute_every, self.arithmetic.precision
+        step = self.totals.step + 1
+        if not every or step % every:
+            return accumulate(self.model, self.objective, data.batches, data.weight, precision)
+        work = Work(self.model, self.objective, data.weight, precision)
+        chosen = 0 if self.objective.ordered else step // every % len(data.batches)
+        return accumulate_checked(work, data.batches, chosen, self.corrupted)
+
+    def corrupted(self, line: str) -> None:
+        self.totals.add_event("corruption", line)
+        self.context.say(f"step {self.totals.step + 1}: {line}")
+
+    def check_first(self, data: StepData, sums: dict[str, float]) -> None:
+        """
+        Raises:
+            ArrieroError: the first step breaks the objective's invariant.
+        """
+        if self.totals.step == 0:
+            means = {name: value / data.weight for name, value in sums.items()}
+            fault = self.objective.first_step_fault(means, self.arithmetic.precision)
+            if fault:
+                raise ArrieroError(fault)
+
+    def roll_back(self, verdict: Verdict, data: StepData) -> bool:
+        """Go back to before the spike and pass over the data since then; False where there is no checkpoint.
+
+        Raises:
+            ArrieroError: it happens too often.
+        """
+        spike, health = self.rule.history, self.settings.health
+        self.totals.add_event("spike", verdict.why)
+        if spike.rollbacks >= health.most_rollbacks:
+            why = f"{verdict.why}, and the run went back {spike.rollbacks} times already"
+            raise self.bad_step(why, data, math.nan, math.nan)
+        past, seconds = self.totals, self.elapsed()
+        found = self.saver.restore(before=spike.bad_since)
+        if found is None:
+            self.context.say(
+                f"step {past.step + 1}: {verdict.why}; there is no checkpoint from before to go back to"
+            )
+            return False
+        self.take_up(found)
+        found.seconds = seconds
+        found.passed_over = data.stop - found.samples
+        found.events = past.events
+        found.history.rollbacks = spike.rollbacks + 1
+        self.context.say(
+            f"step {past.step + 1}: {verdict.why}; back to step {found.step}, and past the data of the "
+            f"{past.step + 1 - found.step} steps since then"
+        )
+        return True
+
+    def bad_step(self, why: str, data: StepData, loss: float, grad_norm: float) -> ArrieroError:
+        return refuse_to_go_on(
+            why, loss=loss, grad_norm=grad_norm, step=self.totals.step + 1, samples=data.indices,
+            learning_rate=self.budget.learning_rate(self.totals), trained=self.trained, folder=self.context.state,
+        )  # fmt: skip
+
+    def account(
+        self, data: StepData, sums: dict[str, float], taken: tuple[float, float], verdict: Verdict
+    ) -> None:
         """``taken``: the step's seconds of the clock and of the processor."""
         totals = self.totals
-        totals.add_to_curve(self.budget.curve_index(totals), sums["loss"], data.weight)
-        totals.window.add(data.weight, sums, data.tokens, taken[0])
+        if verdict.decision == "take":
+            totals.add_to_curve(self.budget.curve_index(totals), sums["loss"], data.weight)
+            totals.window.add(data.weight, sums, data.tokens, taken[0])
+        else:
+            totals.add_event("skipped", verdict.why)
+            self.context.say(f"step {totals.step + 1} is skipped: {verdict.why}")
         totals.step += 1
-        totals.samples = data.stop
+        totals.samples += data.stop - data.start
         totals.tokens += data.tokens
         totals.train_seconds += taken[0]
         totals.cpu_seconds += taken[1]
@@ -211,6 +290,7 @@ class _Run:
     def during_evaluation(self, batch: Batch) -> None:
         if self.flops is not None:
             self.totals.flops += self.flops.evaluation(batch)
+        self.watchdog.beat(f"evaluation after step {self.totals.step}")
         if self.context.stop_requested():
             self.stop()
 
@@ -247,8 +327,14 @@ class _Run:
         totals = self.saver.restore()
         if totals is None:
             return
-        self.totals, self.counted_flops = totals, totals.flops
+        self.take_up(totals)
         self.context.say(f"going on from {self.place()}")
+
+    def take_up(self, totals: Totals) -> None:
+        """Go on from totals that a checkpoint held; the saved state's arithmetic was counted when it was saved."""
+        self.count_flops()
+        self.totals, self.counted_flops = totals, totals.flops
+        self.rule.history = totals.history
 
     def stop(self) -> None:
         """Save and leave.

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arriero.training.health.outliers import History
+
 CURVE_POINTS = 64
+MOST_EVENTS = 100
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -46,6 +49,9 @@ class Totals:
         seconds: wall seconds of the whole loop, with evaluations and checkpoints.
         evaluations: each held-out evaluation: {"step", "tokens", "cpu_seconds", "train_seconds", "loss", ...}.
         curve: (sum of losses, weight) of each of up to 64 equal stretches of the run.
+        passed_over: samples left out since a spike: the data order is that far ahead of ``samples``.
+        history: what the outlier rule remembers.
+        events: steps that were not taken, spikes and corruption: {"step", "event", "why"}, the last 100.
     """
 
     step: int = 0
@@ -59,12 +65,19 @@ class Totals:
     evaluations: list[dict[str, float]] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
     window: Window = field(default_factory=Window)
+    passed_over: int = 0
+    history: History = field(default_factory=History)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def add_to_curve(self, index: int, loss_sum: float, weight: float) -> None:
         """Count a step in the stretch with this number."""
         self.curve += [[0.0, 0.0] for _ in range(index + 1 - len(self.curve))]
         self.curve[index][0] += loss_sum
         self.curve[index][1] += weight
+
+    def add_event(self, event: str, why: str) -> None:
+        """Note what happened in the step after the last one."""
+        self.events = [*self.events, {"step": self.step + 1, "event": event, "why": why}][-MOST_EVENTS:]
 
     def curve_means(self) -> list[float]:
         """Mean loss of each stretch."""
@@ -75,7 +88,8 @@ class Totals:
 
     @classmethod
     def load(cls, value: dict[str, Any]) -> Totals:
-        return cls(**{**value, "window": Window(**value["window"])})
+        parts = {"window": Window(**value["window"]), "history": History(**value["history"])}
+        return cls(**{**value, **parts})
 
 
 def rewind_metrics(state: Path, step: int) -> None:

@@ -66,11 +66,16 @@ class Saver:
         return tensors | {f"carried.{name}": value for name, value in self._objective.carried().items()}
 
     @torch.no_grad()
-    def restore(self) -> Totals | None:
+    def restore(self, before: int | None = None) -> Totals | None:
         """Put back the newest checkpoint that is whole and of this run; None where there is none.
 
         The metrics file is cut after the checkpoint's step: what comes later is about to be done again.
+
+        Args:
+            before: take one from before this step, and remove those that are not.
         """
+        if before is not None:
+            self._store.drop_from(before)
         fingerprint = self._fingerprint()
         found = self._store.latest(lambda state: state.get("fingerprint") == fingerprint)
         rewind_metrics(self._context.state, found.step if found else -1)

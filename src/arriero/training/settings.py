@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from arriero.stage import StageSettings
 from arriero.training.duration import DurationText, IntervalText, WarmupText
+from arriero.training.health.settings import HealthSettings
 
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt"]
 
@@ -64,6 +65,10 @@ class TrainSettings(StageSettings):
         description="time or steps between checkpoints: '30 seconds', '5 minutes', '200 steps'",
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="newest checkpoints kept while training")
+    health: HealthSettings = Field(
+        default_factory=HealthSettings,
+        description="what is done about bad steps, spikes, silent data corruption and hangs",
+    )
     threads: int = Field(
         default=0, ge=0, le=4096, description="processor threads; 0 = one for each usable core"
     )
