@@ -4,8 +4,14 @@
 
 Both sides have the same random weights, tokens, threads, loss (checked to be equal) and fused AdamW. Every measurement
 is a process of its own, the sides by turns, so that neither memory nor a slow minute of the machine counts for one of
-them alone. Printed: the median of the rounds, the ratio theirs / ours of each round (median, lowest, highest), and the
-peak of resident memory that the work added to what the process had before it. Needs the extra ``bench``.
+them alone. Printed: the median of the rounds and the ratio theirs / ours of each round (median, lowest, highest), both
+with freed memory kept as the training loop keeps it; the peak of resident memory that the work added to what the process
+had before it; and the peak of all tensors alive at once, their storage counted operation by operation. Needs the
+extra ``bench``.
+
+A forward pass's resident memory is read with the C library as it comes (``--kept``: as in training). A heap that keeps
+what is freed tells where blocks happen to fall, not what a pass needs: logits of 100 MB are a hole when they are freed,
+an aligned block of that size wants a few bytes more than the hole has, and either side may end up with two of them.
 """
 
 from __future__ import annotations
@@ -38,6 +44,8 @@ CONTEXT = 512
 ROWS, LENGTH = 4, 256
 SIDES = ("arriero", "transformers")
 WORKS = ("forward", "training")
+CALLS = 5
+"""In a row, while memory is read: what is freed and needed again may take new memory."""
 
 
 def ours(shape: dict[str, int]) -> Any:
@@ -100,9 +108,9 @@ def clear_peak() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def repeat(work: Callable[[], Any], seconds: float) -> tuple[float, Any]:
-    """Median seconds of a call, two to warm up left out, and the first call's result."""
-    first = work()
+def repeat(work: Callable[[], Any], seconds: float) -> float:
+    """Median seconds of a call, two to warm up left out."""
+    work()
     work()
     times: list[float] = []
     deadline = time.perf_counter() + seconds
@@ -110,50 +118,66 @@ def repeat(work: Callable[[], Any], seconds: float) -> tuple[float, Any]:
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)
-    return statistics.median(times), first
+    return statistics.median(times)
 
 
-def measure(
-    side: str, work: str, size: str, threads: int, precision: str, seconds: float
-) -> dict[str, float]:
-    """One measurement, in this process."""
+def prepare(side: str, work: str, size: str, precision: str) -> tuple[Any, Callable[[], float]]:
+    """The model, and a call that does the work once and returns a figure by which the sides can be compared."""
     import torch
 
-    from arriero.cost.allocator import keep_freed_memory
-
-    keep_freed_memory()  # what Arriero's loop does, for both sides: without it either may lose a tenth to page faults
-    torch.set_num_threads(threads)
     model = (ours if side == "arriero" else theirs)(SHAPES[size])
+    model.train(work == "training")
     loss_of = our_loss if side == "arriero" else their_loss
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, SHAPES[size]["vocab_size"], (ROWS, LENGTH + 1), generator=generator)
-    cast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
+    def cast() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
     def forward() -> float:
-        with torch.inference_mode(), cast:
+        with torch.inference_mode(), cast():
             logits = model(ids[:, :-1])
             return float(getattr(logits, "logits", logits)[0, -1, 0])
 
     def step() -> float:
-        with cast:
+        with cast():
             loss = loss_of(model, ids)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
 
+    return model, forward if work == "forward" else step
+
+
+def measure(reading: str, side: str, work: str, size: str, options: argparse.Namespace) -> dict[str, float]:
+    """One measurement, in this process."""
+    import torch
+
+    from arriero.cost.allocator import keep_freed_memory
+    from arriero.cost.trace import trace
+
+    if reading == "time" or work == "training" or options.kept:
+        keep_freed_memory()  # for both sides: without it either may lose a tenth and more to page faults
+    torch.set_num_threads(options.threads)
+    model, call = prepare(side, work, size, options.precision)
+    if reading == "time":
+        return {"seconds": repeat(call, options.seconds)}
     before = clear_peak()
-    model.train(work == "training")
-    taken, first = repeat(forward if work == "forward" else step, seconds)
-    return {"seconds": taken, "bytes": peak_memory() - before, "result": first}
+    results = [call() for _ in range(CALLS)]
+    resident = peak_memory() - before
+    model, call = prepare(side, work, size, options.precision)  # without an optimizer's state
+    traced = trace(lambda: model, lambda _: call(), fake=False)
+    return {"resident": resident, "tensors": traced.peak_bytes - traced.state_bytes, "result": results[0]}
 
 
-def child(side: str, work: str, size: str, options: argparse.Namespace) -> dict[str, float]:
+def child(reading: str, side: str, work: str, size: str, options: argparse.Namespace) -> dict[str, float]:
     """:func:`measure` in a process of its own."""
     command = [
-        sys.executable, __file__, "--child", side, work, "--sizes", size, "--threads", str(options.threads),
-        "--precision", options.precision, "--seconds", str(options.seconds),
+        sys.executable, __file__, "--child", reading, side, work, "--sizes", size,
+        "--threads", str(options.threads), "--precision", options.precision, "--seconds", str(options.seconds),
+        *(["--kept"] if options.kept else []),
     ]  # fmt: skip
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -165,20 +189,25 @@ def compare(size: str, work: str, options: argparse.Namespace) -> None:
     rounds: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for number in range(options.rounds):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
-            rounds[side].append(child(side, work, size, options))
+            readings = [child(reading, side, work, size, options) for reading in ("time", "memory")]
+            rounds[side].append({**readings[0], **readings[1]})
     a, b = rounds["arriero"], rounds["transformers"]
     tolerance = 2e-4 if options.precision == "fp32" else 5e-2
     if abs(a[0]["result"] - b[0]["result"]) > tolerance * max(1.0, abs(b[0]["result"])):
         raise SystemExit(f"the sides do not compute the same: {a[0]['result']} and {b[0]['result']}")
     ratios = sorted(y["seconds"] / x["seconds"] for x, y in zip(a, b, strict=True))
     mine, yours = (statistics.median(r["seconds"] for r in side) for side in (a, b))
-    memory = [max(r["bytes"] for r in side) for side in (a, b)]
     print(
         f"{size:>5} {work:<8} {mine * 1e3:9.1f} ms {yours * 1e3:9.1f} ms   {statistics.median(ratios):5.2f}x "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f})   {memory[0] / 1e6:7.0f} MB {memory[1] / 1e6:7.0f} MB   "
-        f"{memory[1] / memory[0]:5.2f}x",
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f})   {memory(a, b, 'resident')}   {memory(a, b, 'tensors')}",
         flush=True,
     )
+
+
+def memory(a: list[dict[str, float]], b: list[dict[str, float]], kind: str) -> str:
+    """The most of either side's rounds, and theirs / ours."""
+    mine, yours = (max(r[kind] for r in side) for side in (a, b))
+    return f"{mine / 1e6:7.0f} MB {yours / 1e6:7.0f} MB   {yours / mine:5.2f}x"
 
 
 def main() -> None:
@@ -190,16 +219,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
-    parser.add_argument("--child", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--kept", action="store_true", help="keep freed memory while reading a forward pass's too"
+    )
+    parser.add_argument("--child", nargs=3, metavar=("READING", "SIDE", "WORK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        side, work = options.child
-        result = measure(side, work, options.sizes[0], options.threads, options.precision, options.seconds)
-        print(json.dumps(result))
+        reading, side, work = options.child
+        print(json.dumps(measure(reading, side, work, options.sizes[0], options)))
         return
     print(f"{ROWS} x {LENGTH} tokens, {options.threads} threads, {options.precision}")
     print(
-        f"{'size':>5} {'work':<8} {'arriero':>12} {'transformers':>12}   speed                     memory added"
+        f"{'size':>5} {'work':<8} {'arriero':>12} {'transformers':>12}   speed                  "
+        "resident memory added             tensors alive"
     )
     for size in options.sizes:
         for work in WORKS:

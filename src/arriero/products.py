@@ -72,7 +72,8 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
     import torch
 
     if (
-        x.dtype != torch.float32
+        _is_distributed(x, weight)
+        or x.dtype != torch.float32
         or weight.dtype != torch.float32
         or x.device.type != "cpu"
         or not uses_onednn()
@@ -84,11 +85,38 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
     return 0 < rows < _REGULAR or (rows > 0 and rows % _REGULAR == 0)
 
 
+def _is_distributed(*tensors: Tensor) -> bool:
+    """True where a tensor is cut over processes; torch must find the collectives that its product takes."""
+    return any(hasattr(tensor, "device_mesh") for tensor in tensors)
+
+
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     import torch
 
+    if torch.compiler.is_compiling():
+        compiled: Tensor = torch.ops.arriero.linear(x, weight, bias)
+        return compiled
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
+
+
+@cache
+def prepare_for_compiling() -> None:
+    """Make oneDNN's product an operation that torch.compile leaves whole; as it is torch 2.13 fails to lower it."""
+    import torch
+
+    uses_onednn()  # reads a file, which a compiler cannot follow; its answer is kept
+
+    def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return found
+
+    def shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+    schema = "(Tensor x, Tensor weight, Tensor? bias) -> Tensor"
+    operation = torch.library.custom_op("arriero::linear", product, mutates_args=(), schema=schema)
+    operation.register_fake(shape)
 
 
 @cache

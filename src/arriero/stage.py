@@ -27,17 +27,24 @@ STAGES = {
     "tokenizer": "arriero.tokenization.train",
     "tokenize": "arriero.data.tokenize",
     "ngram": "arriero.training.count",
+    "mix": "arriero.data.mix",
     "pretrain": "arriero.training.pretrain",
     "extend": "arriero.tuning.extend",
     "seq2seq": "arriero.training.seq2seq",
     "sft": "arriero.tuning.sft",
+    "regress": "arriero.tuning.regress",
     "dpo": "arriero.alignment.dpo",
     "evaluate": "arriero.evaluation.evaluate",
     "compare": "arriero.evaluation.compare",
+    "distill": "arriero.compression.distill",
     "quantize": "arriero.compression.quantize",
     "export": "arriero.compression.export",
 }
 """The module that defines each kind of stage, in the order of a model's life. One line adds a stage."""
+
+IN_RUN_TASKS = "arriero.evaluation.during"
+"""The module that scores tasks in the course of a training run. Evaluation lies below training in the house, so training
+finds it by name, as the stages are found."""
 
 ArtifactType = Literal["corpus", "tokenizer", "tokens", "model", "scores", "comparison"]
 
@@ -82,6 +89,12 @@ class TokensSpec(Spec):
     type: Literal["tokens"] = "tokens"
     vocab_size: int
     splits: dict[str, TokenSplitSpec]
+    mixture: dict[str, MixedSourceSpec] = Field(
+        default={}, description="sources of a mixture; splits are then their sums"
+    )
+    pass_epochs: float = Field(
+        default=1.0, description="how often a pass over a mixture takes its tokens, on the average"
+    )
 
 
 class TokenSplitSpec(BaseModel):
@@ -89,6 +102,14 @@ class TokenSplitSpec(BaseModel):
     documents: int
     tokens: int
     bytes: int
+
+
+class MixedSourceSpec(BaseModel):
+    """One source of a mixture, and its share of the samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    share: float
+    splits: dict[str, TokenSplitSpec]
 
 
 class ModelSpec(Spec):
@@ -152,6 +173,8 @@ class Input:
     optional: bool = False
     many: bool = False
     """Several artifacts may be given under this role (``evaluate`` compares models)."""
+    named: bool = False
+    """With ``many``: the stage gets them by the names of the stages (or artifacts) that made them."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +223,10 @@ class Context(Protocol):
 
 S = TypeVar("S", bound=StageSettings)
 Specs = Mapping[str, Any]
-"""role -> Spec (or list of specs where the input is `many`); optional inputs not given are absent."""
+"""role -> Spec (a list where the input is `many`, a dict by name where it is `named`); optional inputs not given are
+absent."""
 Inputs = Mapping[str, Any]
-"""role -> Artifact (or list of artifacts)."""
+"""role -> Artifact (or list, or dict, of artifacts)."""
 
 
 class Stage(ABC, Generic[S]):

@@ -29,9 +29,10 @@ def make(family: str) -> Decoder:
     return model
 
 
+@pytest.mark.parametrize("family", ["qwen2", "gopher", "codegeex"])
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_biased_model_quantised_saved_and_loaded(bits: int, tmp_path: Path) -> None:
-    model, ids = make("qwen2"), torch.arange(20)[None]
+def test_a_biased_model_quantised_saved_and_loaded(family: str, bits: int, tmp_path: Path) -> None:
+    model, ids = make(family), torch.arange(20)[None]
     scheme = WeightScheme(bits, 16 if bits == 4 else None)
     with torch.inference_mode():
         before = model(ids)

@@ -75,6 +75,20 @@ RULES: dict[str, dict[str, object]] = {
     "alibi, six heads in two groups": {"positions": "alibi", "n_heads": 6, "head_dim": 8},
     "learned positions": {"positions": "learned", "norm": "layer", "gated": False, "qkv_bias": True},
     "sinusoids": {"positions": "sinusoidal", "arrangement": "post", "final_norm": False},
+    "relative": {"positions": "relative", "gated": False, "activation": "gelu", "qkv_bias": True},
+    "relative, a window, six heads in two groups": {
+        "positions": "relative",
+        "n_heads": 6,
+        "head_dim": 8,
+        "sliding_window": 5,
+    },
+    "top query": {
+        "positions": "learned",
+        "top_query": True,
+        "norm": "layer",
+        "gated": False,
+        "activation": "gelu_quick",
+    },
     "half of each head turns": {"rotary_dim": 4, "arrangement": "parallel", "parallel_norms": 1},
     "llama 3.1's frequencies": {
         "rope_scaling": {"kind": "llama3", "factor": 8.0, "original_context_length": 16}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -21,11 +23,68 @@ def test_parameters_to_the_digit(preset: Preset) -> None:
     built = sum(parameter.numel() for parameter in model.parameters())
     by_part = model.parameter_counts()
     assert sum(by_part.values()) == built
-    assert built - sum(by_part[part] for part in preset.without) == preset.parameters
+    assert built - sum(_left_out(model, part) for part in preset.without) == preset.parameters
+
+
+def _left_out(model: Any, part: str) -> int:
+    """Parameters of a part; ``bias``: all biases but those of norms."""
+    if part != "bias":
+        return int(model.parameter_counts()[part])
+    biases = {name: tensor.numel() for name, tensor in model.named_parameters() if name.endswith("bias")}
+    return sum(count for name, count in biases.items() if "norm" not in name)
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt1", "gpt2", "llama-3-8b", "bloom-560m", "falcon-7b", "mpt-7b", "opt-125m"]
+    ("name", "every_parameter"),
+    [
+        # 80 layers of 13 d² + 2 d (norms), 4 d + 5 d (projections, feed-forward) and 2 d (u, v), and a last norm of d
+        ("gopher-280b", 279_697_162_240 + 80 * 13 * 16384 + 16384),
+        ("chinchilla-70b", 70_055_362_560 + 80 * 13 * 8192 + 8192),
+        ("palm-540b", 540_354_281_472 + 118 * 18432 + 18432),
+        ("glm-130b", 128_685_441_024 + 70 * 2 * 12288 + 12288),
+    ],
+)
+def test_counts_that_leave_parts_out_and_the_whole(name: str, every_parameter: int) -> None:
+    assert describe_model(name).total == every_parameter
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("44m", "44"), ("117m", "117"), ("417m", "417"), ("1.4b", "14e2"), ("7.1b", "71e2"), ("280b", "280e3")],
+)
+def test_gophers_sizes_are_those_of_their_names(name: str, millions: str) -> None:
+    figures, _, zeros = millions.partition("e")
+    count = get_preset(f"gopher-{name}").parameters / 1e6
+    assert round(count / 10 ** int(zeros or 0)) == int(figures)
+
+
+def test_falcon_180b_as_counted_with_its_head_tied() -> None:
+    tied = get_preset("falcon-180b").config.model_copy(update={"tie_embeddings": True})
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in build_model(tied).parameters()) == 178_557_088_768
+
+
+def test_blocks_of_fluid_gpt() -> None:
+    """GPT-2's blocks at the width of its state, 1568, without embeddings (systems of the natural sciences)."""
+    shape = {"d_model": 1568, "n_layers": 4, "n_heads": 2, "d_ff": 4 * 1568, "context_length": 4}
+    config = get_preset("gpt2").config.model_copy(update={"n_kv_heads": 2, "head_dim": 784, **shape})
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in build_model(config).blocks.parameters()) == 118_095_488
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt1",
+        "gpt2",
+        "llama-3-8b",
+        "bloom-560m",
+        "falcon-7b",
+        "mpt-7b",
+        "opt-125m",
+        "gopher-44m",
+        "codegeex-13b",
+    ],
 )
 def test_the_closed_form_counts_what_is_there(name: str) -> None:
     config = get_preset(name).config

@@ -37,8 +37,22 @@ GPT2 = {"vocab_size": 89, "n_embd": 30, "n_layer": 3, "n_head": 5, "n_positions"
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
+OLD = int(transformers.__version__.split(".")[0]) < 5
+
+
 def rope(kind: str, **values: Any) -> dict[str, Any]:
-    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **values}}
+    """The keys by which the installed version is told of rotary positions."""
+    said = {"rope_type": kind, "rope_theta": 10000.0, **values}
+    if not OLD:
+        return {"rope_parameters": said}
+    share = said.pop("partial_rotary_factor", None)
+    theta = said.pop("rope_theta")
+    keys = {
+        "rope_theta": theta,
+        "rotary_emb_base": theta,
+        "rope_scaling": None if kind == "default" else said,
+    }
+    return keys if share is None else {**keys, "rotary_pct": share}
 
 
 LLAMA3 = {
@@ -83,7 +97,7 @@ CASES = {
             "use_parallel_residual": False,
             "tie_word_embeddings": True,
             "hidden_act": "relu",
-            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0},
+            **rope("default", rope_theta=500.0, partial_rotary_factor=1.0),
         },
     ),
     "opt": Case("OPT", {**LLAMA, "ffn_dim": 70, "dropout": 0.0, "word_embed_proj_dim": 48}),

@@ -17,6 +17,7 @@ from tests.parity.encoder_cases import (
     make_labels,
     make_theirs,
     run_theirs,
+    sound,
 )
 
 from arriero.models.checkpoint import load_model, save_model
@@ -49,7 +50,7 @@ def compare(ours: Any, theirs: Any, task: str, padding: str) -> None:
             assert_close(ours.loss(outputs, labels), loss)
 
 
-@pytest.mark.parametrize(("name", "task"), cases())
+@pytest.mark.parametrize(("name", "task"), [case for case in cases() if sound(transformers, *case)])
 def test_both_directions(name: str, task: str, tmp_path: Path) -> None:
     theirs = make_theirs(transformers, name, task)
     theirs.save_pretrained(tmp_path / "theirs")
@@ -68,6 +69,8 @@ def test_both_directions(name: str, task: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_vectors_of_every_layer(name: str, tmp_path: Path) -> None:
+    if name == "albert groups" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 gives the vectors after each group's last layer only")
     theirs = make_theirs(transformers, name, "none", seed=1)
     theirs.save_pretrained(tmp_path, max_shard_size="8KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
@@ -87,7 +90,8 @@ def test_vectors_of_every_layer(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [(name, "masked_lm") for name in FAMILIES] + [("bert", "pretraining"), ("albert", "pretraining")],
+    [(name, "masked_lm") for name in FAMILIES if sound(transformers, name, "masked_lm")]
+    + [("bert", "pretraining"), ("albert", "pretraining")],
 )
 def test_untied_heads(name: str, task: str, tmp_path: Path) -> None:
     theirs = make_theirs(transformers, name, task, seed=2, tie_word_embeddings=False)
@@ -173,6 +177,9 @@ def test_longer_than_the_relative_table(name: str, tmp_path: Path) -> None:
         assert_close(load_model(tmp_path)(**inputs), expected)
 
 
+@pytest.mark.skipif(
+    not sound(transformers, "deberta v2 conv", "masked_lm"), reason="transformers 4 cannot make one"
+)
 def test_enhanced_mask_decoder(tmp_path: Path) -> None:
     """transformers has none, but its layers take other queries: the authors' loop is written out with them."""
     theirs = make_theirs(transformers, "deberta v2", "masked_lm", seed=4, legacy=False, mask_decoder_steps=2)

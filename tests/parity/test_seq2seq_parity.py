@@ -19,12 +19,15 @@ from arriero.models.seq2seq_config import Seq2SeqConfig
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
+OLD = int(transformers.__version__.split(".")[0]) < 5
 VOCABULARY = 61
 COMMON = {
     "vocab_size": VOCABULARY, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 37, "max_position_embeddings": 33,
     "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1, "bos_token_id": 0,
     "forced_eos_token_id": None,
+    # transformers 4 makes its decoder's cache as deep as the encoder
+    "use_cache": not OLD,
 }  # fmt: skip
 T5 = {
     "vocab_size": VOCABULARY, "d_model": 30, "d_kv": 7, "d_ff": 44, "num_layers": 3, "num_decoder_layers": 2,
@@ -85,6 +88,8 @@ def theirs_of(case: str, seed: int = 0) -> Any:
 
 @pytest.fixture(params=CASES)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Seq2Seq]:
+    if OLD and "vocabulary for each side" in request.param:
+        pytest.skip("transformers 4 gives both sides the source's table, whatever decoder_vocab_size says")
     theirs = theirs_of(request.param)
     if (
         request.param == "t5 1.1"
@@ -167,8 +172,14 @@ def test_loss_gradients_and_log_probabilities(pair: tuple[Any, Seq2Seq]) -> None
 
 def test_folders_written_here_load_there(pair: tuple[Any, Seq2Seq], tmp_path: Path) -> None:
     theirs, ours = pair
+    if ours.config.share_embeddings and not ours.config.tie_embeddings:
+        pytest.skip(
+            "a head of its own beside one table: only transformers 4 has that, and it is read, never written"
+        )
     save_model(ours, tmp_path / "out", bos_token_id=0, eos_token_id=2, pad_token_id=1)
-    back, problems = type(theirs).from_pretrained(tmp_path / "out", output_loading_info=True)
+    back, problems = type(theirs).from_pretrained(
+        tmp_path / "out", output_loading_info=True, use_cache=not OLD
+    )
     assert not problems["unexpected_keys"]
     assert_same(ours, back.eval())
     assert_same(load_model(tmp_path / "out"), theirs)
@@ -176,7 +187,9 @@ def test_folders_written_here_load_there(pair: tuple[Any, Seq2Seq], tmp_path: Pa
         assert getattr(back.config, key) == getattr(theirs.config, key)
         assert getattr(back.generation_config, key) == getattr(theirs.config, key)
     source, _, _ = batch()  # what it starts and ends with stands in the folder
-    written = back.generate(input_ids=source, do_sample=False, num_beams=3, max_new_tokens=9)
+    written = back.generate(
+        input_ids=source, do_sample=False, num_beams=3, max_new_tokens=9, use_cache=not OLD
+    )
     for row, one in zip(
         written.tolist(), beam_generate(ours, source.tolist(), BeamSettings(3, max_tokens=9)), strict=True
     ):

@@ -156,6 +156,19 @@ CURATE_FACTS = {
 }  # fmt: skip
 
 
+EVENTS = [
+    {
+        "step": 210,
+        "event": "skipped",
+        "why": "the loss 9.31 is above 5.2, an outlier among the last 128 steps",
+    }
+]
+IN_RUN = [
+    {"step": step, "samples": [{"prompt": HOSTILE, "text": f"{HOSTILE} {'long' * 30}"}, {"prompt": "Once", "text": "upon a time"}]}
+    for step in (0, 300, 590)
+]  # fmt: skip
+
+
 def made_up() -> ReportData:
     model = {"type": "model", "n_parameters": 5_312_768, "weight_bytes": 21_300_000, "format": "float32"}
     made = "5.31 M parameters, float32, 21.3 MB"
@@ -165,7 +178,7 @@ def made_up() -> ReportData:
         stage("tokens", "tokenize", "tokens", "1.62 M tokens", 1.2, 0.7, inputs=["corpus", "tokenizer"]),
         stage("base", "pretrain", "model", made, 231.0, 1.08, inputs=["tokens"], flops=5.8e13, memory=9.4e8, spec=model,
               settings={"d_model": 256, "n_layers": 6, "learning_rate": 3e-3, "duration": "1.5 epochs", "grad_clip": 1.0},
-              notes=["2.43 M tokens in 593 steps"], metrics=metrics(590, 8.3, 3.4, 10_800)),
+              notes=["2.43 M tokens in 593 steps"], facts={"events": EVENTS}, metrics=[*metrics(590, 8.3, 3.4, 10_800), *IN_RUN]),
         stage("sft", "sft", "model", made, 58.0, 0.97, inputs=["base"], flops=9.1e12, memory=8.1e8, spec=model,
               metrics=metrics(240, 3.4, 2.05, 7900)),
         stage("dpo", "dpo", "model", made, 31.0, 1.61, inputs=["sft"], flops=5.5e12, memory=1.1e9, spec=model,

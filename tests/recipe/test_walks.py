@@ -17,11 +17,12 @@ from rich.console import Console
 from arriero.artifacts import Artifact
 from arriero.cost.ledger import Ledger
 from arriero.errors import ArrieroError, BudgetError, DamagedArtifactError, Interrupted
-from arriero.recipe.context import StopFlag, read_metrics
+from arriero.recipe.context import read_metrics
 from arriero.recipe.execute import METER
 from arriero.recipe.progress import PlainDisplay
 from arriero.recipe.run import run_plan
 from arriero.recipe.runfolder import RunFolder, Workplace
+from arriero.recipe.stop import StopFlag
 from arriero.recipe.walks import make_plan, make_report, parse_size, run_recipe
 
 

@@ -14,6 +14,7 @@ import torch
 
 from arriero.models.decoder import Decoder
 from arriero.models.decoder_config import DecoderConfig
+from arriero.training import loop
 from arriero.training.objectives.causal import CausalObjective
 from arriero.training.objectives.sft import Row
 from arriero.training.precision import Arithmetic
@@ -84,6 +85,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a loop says must not depend on whether this machine was calibrated."""
+    monkeypatch.setattr(loop, "load_profile", lambda: None)
 
 
 @pytest.fixture

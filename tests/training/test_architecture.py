@@ -11,7 +11,7 @@ from arriero.models.checkpoint import build_model
 from arriero.models.families import FAMILIES, get_family
 from arriero.training.pretrain import PretrainSettings
 
-CAUSAL = ("llama", "gpt1", "gpt2", "mistral", "qwen2", "lstm", "rnn", "feedforward")
+CAUSAL = ("llama", "gpt1", "gpt2", "mistral", "qwen2", "gopher", "codegeex", "lstm", "rnn", "feedforward")
 
 
 def test_nothing_said_is_the_llama_of_old() -> None:
@@ -77,7 +77,7 @@ def test_small_nets_take_their_own_settings() -> None:
         ),
         ({"family": "gpt2", "n_kv_heads": 2}, "as many key heads as query heads"),
         ({"family": "gpt1", "d_ff": 100}, "four times as wide"),
-        ({"family": "bert"}, "a bert does not"),
+        ({"family": "transformer"}, "a transformer does not"),
         ({"family": "lsmt"}, "did you mean 'lstm'"),
         ({"stream": True}, "llama carries no state"),
         ({"d_model": 36}, "must be even"),

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from arriero.errors import ArrieroError
 from arriero.training.duration import Duration, Interval, Warmup
 from arriero.training.settings import TrainSettings
 
@@ -35,6 +36,39 @@ def test_the_normal_form_reads_as_itself(amount: float, unit: str) -> None:
     assert Duration.parse(str(duration)) == duration
 
 
+@given(
+    st.floats(min_value=1e-9, max_value=1e18, allow_nan=False),
+    st.sampled_from(
+        ["tokens", "epochs", "x parameters", "s", "h", "cpu-hours", "cpu-second", "x  Parameter"]
+    ),
+    st.sampled_from(["", " ", "  "]),
+)
+def test_any_number_of_any_unit_is_read_and_has_a_normal_form(amount: float, unit: str, gap: str) -> None:
+    duration = Duration.parse(f"{amount!r}{gap}{unit}")
+    assert Duration.parse(str(duration)) == duration
+    times = {"h": 3600, "cpu-hours": 3600}.get(unit, 1)
+    assert duration.amount == amount * times and duration.timed == (unit[0] in "shc")
+
+
+@given(st.text(max_size=12))
+def test_whatever_is_written_it_is_a_duration_or_one_clear_line(text: str) -> None:
+    try:
+        duration = Duration.parse(text)
+    except ValueError as error:
+        assert "\n" not in str(error) or "\n" in text
+    else:
+        assert duration.amount > 0 and Duration.parse(str(duration)) == duration
+
+
+def test_a_multiple_of_the_parameters_is_so_many_tokens_for_each() -> None:
+    settings = TrainSettings(duration="20x parameters")
+    assert settings.duration == "20 x parameters"
+    assert settings.for_model(1_000_000).duration == "20000000 tokens"
+    assert TrainSettings(duration="3 epochs").for_model(5).duration == "3 epochs"
+    with pytest.raises(ArrieroError, match="trained from random weights"):
+        Duration.parse(settings.duration).samples(10, 5.0, 4)
+
+
 def test_samples_of_each_unit() -> None:
     assert Duration.parse("2 epochs").samples(10, 5.0, 4) == 20, "an epoch may end with a smaller batch"
     assert Duration.parse("3 steps").samples(10, 5.0, 4) == 12
@@ -52,9 +86,10 @@ def test_intervals() -> None:
 
 
 def test_warmup() -> None:
-    assert Warmup.parse("10%").steps(200) == 20
-    assert Warmup.parse("300 steps").steps(200) == 200
-    assert Warmup.parse("0").steps(200) == 0
+    assert Warmup.parse("10%").share == 0.1
+    assert Warmup.parse("300 steps") == Warmup(300, "steps")
+    assert str(Warmup.parse("1e6 token")) == "1000000 tokens"
+    assert Warmup.parse("0").amount == 0
     with pytest.raises(ValueError, match="at most"):
         Warmup.parse("120 %")
 

@@ -11,8 +11,8 @@ import torch
 
 from arriero.errors import ArrieroError, Interrupted
 from arriero.models.decoder import Decoder
-from arriero.training import checkpoint
 from arriero.training.budget import run_length
+from arriero.training.checkpoints import writer
 from arriero.training.loop import TrainResult, train
 from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.causal import CausalObjective
@@ -23,7 +23,7 @@ from arriero.training.traced import TracedFlops, Work
 from arriero.tuning.lora import apply_lora
 
 Make = Callable[..., Any]
-TIMES = ("seconds", "tokens_per_s", "cpu_seconds", "train_seconds")
+TIMES = ("seconds", "tokens_per_s", "cpu_seconds", "train_seconds", "memory_bytes", "data_wait_share")
 """Figures that no two runs have alike."""
 SETTINGS = TrainSettings(
     duration="30 steps", batch_size=6, micro_batch_size=4, learning_rate=1e-2, eval_every=12, log_every=4,
@@ -163,14 +163,14 @@ def test_a_full_disk_does_not_stop_training(
 ) -> None:
     whole, model, context = make_model(), make_model(), make_context()
     run(whole, causal, make_context(), fp32)
-    real, count = checkpoint.write_tensors, iter(range(100))
+    real, count = writer.write_tensors, iter(range(100))
 
     def sometimes_full(*args: Any) -> None:
         if next(count) in (1, 2, 3):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(checkpoint, "write_tensors", sometimes_full)
+    monkeypatch.setattr(writer, "write_tensors", sometimes_full)
     run(model, causal, context, fp32)
     assert equal(weights(model), weights(whole))
     assert sum("No space left" in line for line in context.said) == 3
@@ -180,14 +180,15 @@ def test_an_epoch_sees_every_sample_once_whatever_the_batch(
     make_model: Make, make_context: Make, fp32: Arithmetic, rows: list[Row]
 ) -> None:
     class Seen(SftObjective):
-        def batch(self, indices: Any) -> Any:
-            seen.extend(indices)
-            return super().batch(indices)
+        def loss_sum(self, model: Any, batch: Any) -> Any:
+            seen.extend(ids[ids != 0][:3].tolist() for ids in batch.ids)
+            return super().loss_sum(model, batch)
 
-    seen: list[int] = []
+    seen: list[list[int]] = []
     settings = TrainSettings(duration="2 epochs", batch_size=3)
     result = run(make_model(), Seen(rows), make_context(), fp32, settings=settings)
-    assert result.steps == 6 and sorted(seen) == sorted([*range(8), *range(8)])
+    starts = [row.ids[row.ids != 0][:3].tolist() for row in rows]
+    assert result.steps == 6 and sorted(seen) == sorted(starts + starts)
 
 
 def test_an_empty_training_set_is_one_line(make_model: Make, make_context: Make, fp32: Arithmetic) -> None:

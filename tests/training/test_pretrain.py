@@ -29,9 +29,9 @@ STAGE = get_stage("pretrain")
 SHAPE = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "context_length": 32, "threads": 1}
 
 
-def write_tokens(folder: Path, **texts: list[str]) -> Artifact:
+def write_tokens(folder: Path, tokenizer: Tokenizer | None = None, **texts: list[str]) -> Artifact:
     """A tokens artifact, by the code of the stage that makes them."""
-    tokenizer = train_bpe(sample_texts(20_000), 300, "llama3", 2)
+    tokenizer = tokenizer or train_bpe(sample_texts(20_000), 300, "llama3", 2)
     state = folder / "state"
     state.mkdir(parents=True)
     metas = {}
@@ -209,7 +209,10 @@ def test_the_probe_corrects_the_plan(
 def test_the_probe_measures_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_SECONDS", 0.1)
     rates = STAGE.probe()
-    assert set(rates) == {"pretrain.steps.float32", "pretrain.steps.bfloat16", "pretrain.checkpoint_bytes"}
+    assert set(rates) == {
+        "pretrain.steps.float32", "pretrain.steps.bfloat16", "pretrain.checkpoint_bytes",
+        "pretrain.checkpoint_blocked_bytes",
+    }  # fmt: skip
     assert all(rate.per_s > 0 and rate.spread > 0 for rate in rates.values())
 
 

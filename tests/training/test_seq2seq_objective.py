@@ -144,7 +144,7 @@ def test_inverse_square_root_is_the_papers_schedule() -> None:
     )
     for step in (1, 7, 40, 41, 1000):
         paper = d_model**-0.5 * min(step**-0.5, step * warmup**-1.5)
-        assert learning_rate(settings, step - 1, 2000) == pytest.approx(paper)
+        assert learning_rate(settings, step - 1, 2000, warmup) == pytest.approx(paper)
         assert learning_rate_within(settings, step - 1, 0.3) == pytest.approx(paper)
 
 

@@ -18,7 +18,8 @@ from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.dpo import DpoObjective
 from arriero.training.objectives.sft import SftObjective
 from arriero.training.objectives.stream import StreamObjective
-from arriero.training.optimizer import clip_gradients, make_optimizer
+from arriero.training.optimizers.clipping import clip_gradients
+from arriero.training.optimizers.make import make_optimizer
 from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
 from arriero.training.traced import TracedFlops, Work, evaluation_figures, step_figures
@@ -92,7 +93,7 @@ def test_the_fake_step_is_the_real_step() -> None:
         model = Decoder(CONFIG)
         model.init_weights(0)
         traced.head_parameters(model)
-        return [model, make_optimizer(model.parameters(), TrainSettings()), objective.synthetic(shape)]
+        return [model, make_optimizer(model, TrainSettings()), objective.synthetic(shape)]
 
     def step(state: list[Any]) -> None:
         model, optimizer, batch = state
@@ -151,7 +152,7 @@ def test_the_fake_recurrent_step_is_the_real_step(family: str) -> None:
         model = Recurrent(config)
         model.init_weights(0)
         traced.head_parameters(model)
-        return [model, make_optimizer(model.parameters(), TrainSettings()), objective.synthetic(shape)]
+        return [model, make_optimizer(model, TrainSettings()), objective.synthetic(shape)]
 
     def step(state: list[Any]) -> None:
         model, optimizer, batch = state

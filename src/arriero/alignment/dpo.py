@@ -12,6 +12,7 @@ from arriero.errors import ArrieroError
 from arriero.stage import Context, Input, Inputs, ModelSpec, Outcome, Plan, Specs, Stage, register
 from arriero.training.duration import DurationText
 from arriero.training.precision import choose_arithmetic, kept_arithmetic
+from arriero.training.tasks import in_run_tasks
 from arriero.tuning.adapt import (
     AdaptSettings,
     adapter_setup,
@@ -113,11 +114,12 @@ class Dpo(Stage[DpoSettings]):
             for part in (pairs, held_pairs)
         )  # fmt: skip
         result = train(
-            model, objective, settings, context, arithmetic=arithmetic, heldout=heldout, flops=flops
+            model, objective, settings, context, arithmetic=arithmetic, heldout=heldout, flops=flops,
+            tasks=in_run_tasks(settings, tokenizer, model.config.context_length, chat=True),
         )  # fmt: skip
         facts |= {"data": counts, "heldout_data": held_counts, **training_facts(result, load_profile())}
         if facts["heldout"]:
-            facts["heldout_preference"] = {"before": facts["heldout"][0], "after": facts["heldout"][-1]}
+            facts["heldout_preference"] = {"before": facts["heldout"][0], "after": facts["heldout_model"]}
         return Outcome(write_adapted(model, tokenizer, settings, context), facts, settings.licenses())
 
 

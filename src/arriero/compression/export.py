@@ -111,7 +111,7 @@ class Export(Stage[ExportSettings]):
                 ),
                 flops=Quantity.exact(_check_flops(config), "FLOP", "modelled", "the two forward passes compared"),
             ),
-            notes=["the tokenizer's part of the GGUF file is not in the bytes"] if settings.format == "gguf" else [],
+            notes=_notes(settings.format, config),
         )  # fmt: skip
 
     def run(self, settings: ExportSettings, inputs: Inputs, context: Context) -> Outcome:
@@ -206,6 +206,17 @@ def _check(source: Path, writer: Format, folder: Path, stored: str, seed: int) -
             f"{allowed or math.inf:g} is allowed for {stored}; export it as float32"
         )
     return change
+
+
+def _notes(format: str, config: DecoderConfig) -> list[str]:
+    """What the plan says beside its figures."""
+    from arriero.models.families import get_family
+
+    if format == "gguf":
+        return ["the tokenizer's part of the GGUF file is not in the bytes"]
+    if get_family(config.family).shared:
+        return []
+    return [f"transformers has no {config.family}: only Arriero reads this folder"]
 
 
 def _check_flops(config: DecoderConfig) -> float:

@@ -8,9 +8,11 @@ from arriero.artifacts import Artifact, LicenseRecord
 from arriero.artifacts.artifact import merge_licenses
 from arriero.artifacts.lineage import lineage, raw_sources
 from arriero.models.decoder_config import DecoderConfig
+from arriero.models.families import get_family
 
 _PARTS = {
     "embedding": "token embedding",
+    "positions": "position embedding",
     "attention": "attention",
     "feed_forward": "feed-forward",
     "norm": "norms",
@@ -29,13 +31,13 @@ def model_card(
         stored: how the weights are stored (float32, int4 ...).
     """
     sections = [
-        _front_matter(stored, config.family),
+        _front_matter(_library(stored, config), config.family),
         f"# {_plain(source.name)}",
         f"A causal language model of the family {config.family}, made and exported with Arriero.",
         _shape_section(config, counts, stored, weight_bytes),
         _history_section(source),
         _licence_section(training_licenses(source)),
-        _use_section(stored),
+        _use_section(_library(stored, config), stored),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -46,8 +48,14 @@ def training_licenses(source: Artifact) -> list[LicenseRecord]:
     return merge_licenses(*(artifact.manifest.licenses for artifact in steps))
 
 
-def _front_matter(stored: str, family: str) -> str:
-    library = "gguf" if stored.startswith("gguf") else "transformers"
+def _library(stored: str, config: DecoderConfig) -> str:
+    """What reads the folder, by the names that model hubs use."""
+    if stored.startswith("gguf"):
+        return "gguf"
+    return "transformers" if get_family(config.family).shared else "arriero"
+
+
+def _front_matter(library: str, family: str) -> str:
     return f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- arriero\n- {family}\n---"
 
 
@@ -64,7 +72,8 @@ def _shape_section(config: DecoderConfig, counts: dict[str, int], stored: str, w
         ("feed-forward width", f"{config.d_ff}"),
         ("vocabulary", f"{config.vocab_size:,}"),
         ("context", f"{config.context_length:,} tokens"),
-        ("rotary base", f"{config.rope_theta:g}"),
+        ("positions", config.positions),
+        *([("rotary base", f"{config.rope_theta:g}")] if config.positions == "rotary" else []),
         ("embedding and head", "one table" if config.tie_embeddings else "separate tables"),
         ("weights stored as", f"{stored}, {weight_bytes:,} bytes"),
     ]
@@ -96,9 +105,14 @@ def _licence_section(records: list[LicenseRecord]) -> str:
     return "## Licences of the training data\n\n" + _table(("licence", "covers", "address"), rows)
 
 
-def _use_section(stored: str) -> str:
-    if stored.startswith("gguf"):
+def _use_section(library: str, stored: str) -> str:
+    if library == "gguf":
         return "## Use\n\n```sh\nllama-cli -m model.gguf\n```"
+    if library == "arriero":
+        return (
+            "## Use\n\n```sh\narriero chat .\n```\n\n"
+            "transformers does not have this architecture, so only Arriero reads this folder."
+        )
     text = (
         "## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\ntokenizer = AutoTokenizer.from_pretrained(".")\n```'

@@ -52,6 +52,13 @@ class SplitMeta(_Part):
         return sum(shard.bytes for shard in self.shards)
 
 
+class MixedSourceMeta(_Part):
+    """One source of a mixture: its share of the samples, and its own shards."""
+
+    share: float
+    splits: dict[str, SplitMeta]
+
+
 class TokensMeta(_Part):
     """`tokens.json`."""
 
@@ -63,6 +70,10 @@ class TokensMeta(_Part):
     bos_id: int
     eos_id: int
     splits: dict[str, SplitMeta]
+    mixture: dict[str, MixedSourceMeta] = {}
+    """Sources by name, of a mixture; ``splits`` then holds the shards of all of them."""
+    pass_epochs: float = 1.0
+    """How often one pass over a mixture takes its tokens, on the average."""
 
 
 def token_type(vocab_size: int) -> TokenType:
@@ -113,6 +124,11 @@ class TokenShards:
         if split not in meta.splits:
             raise ArrieroError(f"{folder} has no split '{split}'{did_you_mean(split, meta.splits)}")
         return cls(Path(folder), meta.splits[split], meta.dtype)
+
+    @property
+    def scored_per_byte(self) -> float:
+        """Tokens that can be told from those before them (all but each document's first) for a byte of text."""
+        return (self.n_tokens - self.n_documents) / max(1, self.bytes)
 
     @property
     def n_tokens(self) -> int:

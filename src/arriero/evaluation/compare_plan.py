@@ -5,12 +5,17 @@ from __future__ import annotations
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
 from arriero.cost.quantity import total
-from arriero.errors import ArrieroError, did_you_mean
 from arriero.evaluation.compare import CompareSettings
 from arriero.evaluation.compare_entrants import NGRAM, context_of, family_of
 from arriero.evaluation.forecast import Pass, batch_rows, config_of, expected_window_tokens, forward_pass
-from arriero.evaluation.plan import MEMORY_ERROR, MEMORY_OVERHEAD, timed
-from arriero.evaluation.references import BYTES_PER_TOKEN, FIT_RATE, SCORE_RATE, fitting_work
+from arriero.evaluation.plan import (
+    MEMORY_ERROR,
+    MEMORY_OVERHEAD,
+    fitting_and_scoring,
+    planned_split,
+    timed,
+)
+from arriero.evaluation.references import BYTES_PER_TOKEN
 from arriero.stage import ComparisonSpec, ModelSpec, Plan, Specs, TokensSpec
 
 _TRACED_LENGTH = 256
@@ -29,10 +34,7 @@ def plan_comparison(settings: CompareSettings, specs: Specs, device: DeviceProfi
     """
     tokens: TokensSpec = specs["tokens"]
     models: list[ModelSpec] = specs["models"]
-    for split in (settings.split, "train"):
-        if split not in tokens.splits:
-            raise ArrieroError(f"the tokens have no split '{split}'{did_you_mean(split, tokens.splits)}")
-    there = tokens.splits[settings.split]
+    there = planned_split(tokens, settings.split, "train")
     documents = min(there.documents, settings.max_documents or there.documents)
     mean = max(2.0, there.tokens / max(1, there.documents))
     nets = [model for model in models if family_of(model) != NGRAM]
@@ -79,10 +81,5 @@ def _net_pass(model: ModelSpec, mean: float, stride: int | None, device: DeviceP
 
 def _ngram_seconds(orders: list[int], tokens: TokensSpec, scored: float, device: DeviceProfile) -> Quantity:
     """Every n-gram model scores twice, and is fitted once more on as many tokens as the slowest net has seen."""
-    fit, score = device.rate(FIT_RATE), device.rate(SCORE_RATE)
-    if fit is None or score is None:
-        return Quantity.unknown("s", f"no rate {FIT_RATE} in the device profile")
-    work = sum(fitting_work(order, tokens.splits["train"].tokens) for order in orders)
-    value = work / fit.per_s + 2 * len(orders) * scored / score.per_s
-    band = Quantity.band(value, max(fit.spread, score.spread), "s", "modelled", "measured n-gram rates")
-    return band.model_copy(update={"low": 0.0})
+    most = fitting_and_scoring(orders, tokens.splits["train"].tokens, 2 * len(orders) * scored, device)
+    return most if most.value is None else most.model_copy(update={"low": 0.0})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,8 @@ def plan_evaluation(settings: EvaluateSettings, specs: Specs, device: DeviceProf
     """
     tokens: TokensSpec = specs["tokens"]
     models: list[ModelSpec] = specs["models"]
-    heldout = _heldout(settings, _split(settings, tokens), tokens.vocab_size)
+    needed = ["train"] if reference_orders(settings) else []
+    heldout = _heldout(settings, planned_split(tokens, settings.split, *needed), tokens.vocab_size)
     traced = flops = peak = 0.0
     ngrams = [model for model in models if is_ngram(model)]
     for model in (model for model in models if not is_ngram(model)):
@@ -113,11 +114,16 @@ def _spec(settings: EvaluateSettings, models: Sequence[ModelSpec]) -> ScoresSpec
     return ScoresSpec(models=[*names, *reference_orders(settings)], measures=[kind.name for kind in kinds])
 
 
-def _split(settings: EvaluateSettings, tokens: TokensSpec) -> TokenSplitSpec:
-    for split in (settings.split, *(["train"] if reference_orders(settings) else [])):
-        if split not in tokens.splits:
-            raise ArrieroError(f"the tokens have no split '{split}'{did_you_mean(split, tokens.splits)}")
-    return tokens.splits[settings.split]
+def planned_split(tokens: TokensSpec, split: str, *others: str) -> TokenSplitSpec:
+    """The split that will be scored.
+
+    Raises:
+        ArrieroError: the tokens lack it, or one of the ``others`` that are needed besides.
+    """
+    for name in (split, *others):
+        if name not in tokens.splits:
+            raise ArrieroError(f"the tokens have no split '{name}'{did_you_mean(name, tokens.splits)}")
+    return tokens.splits[split]
 
 
 def _heldout(settings: EvaluateSettings, split: TokenSplitSpec, vocab_size: int) -> Heldout:
@@ -183,10 +189,15 @@ def _reference_seconds(
     orders = reference_orders(settings)
     if not orders:
         return []
+    fitted = _fitted_tokens(settings, tokens)
+    scored = len(orders) * heldout.documents * heldout.mean_length
+    return [fitting_and_scoring(orders.values(), fitted, scored, device)]
+
+
+def fitting_and_scoring(orders: Iterable[int], fitted: int, scored: float, device: DeviceProfile) -> Quantity:
+    """Seconds to fit n-gram models of the ``orders`` on ``fitted`` tokens each and to score ``scored`` tokens in all."""
     fit, score = device.rate(FIT_RATE), device.rate(SCORE_RATE)
     if fit is None or score is None:
-        return [Quantity.unknown("s", f"no rate {FIT_RATE} in the device profile")]
-    work = sum(fitting_work(order, _fitted_tokens(settings, tokens)) for order in orders.values())
-    scored = len(orders) * heldout.documents * heldout.mean_length
-    value = work / fit.per_s + scored / score.per_s
-    return [Quantity.band(value, max(fit.spread, score.spread), "s", "modelled", "measured n-gram rates")]
+        return Quantity.unknown("s", f"no rate {FIT_RATE} in the device profile")
+    value = sum(fitting_work(order, fitted) for order in orders) / fit.per_s + scored / score.per_s
+    return Quantity.band(value, max(fit.spread, score.spread), "s", "modelled", "measured n-gram rates")

@@ -167,8 +167,8 @@ class PrefillView:
         )
 
     def _rule_mask(self, rule: AttentionRule, dtype: torch.dtype) -> Tensor:
-        """Additive mask [1 or H, T, stored]; made once, since every layer of a model has the same rule."""
-        if self._ruled is None:
+        """Additive mask [1 or H, T, stored]; made once where every layer of the model has the same rule."""
+        if self._ruled is None or not rule.shared:
             device = self._pool.shape.device
             places = torch.arange(self._stop, device=device)
             distance = places[self._start :, None] - places[None, :]
@@ -219,8 +219,8 @@ class DecodeView:
         return out.reshape(batch, heads, 1, width)
 
     def _rule_mask(self, rule: AttentionRule, dtype: torch.dtype, group: int) -> Tensor:
-        """Additive mask [B, 1 or Hkv, 1 or group, stored]; made once for all layers of a step."""
-        if self._ruled is None:
+        """Additive mask [B, 1 or Hkv, 1 or group, stored]; made once a step where all layers have the same rule."""
+        if self._ruled is None or not rule.shared:
             places = torch.arange(self._longest, device=self._places.device)
             distance = (self._places[:, None] - places)[:, None, :]
             mask = rule.apply(distance >= 0, distance, dtype)

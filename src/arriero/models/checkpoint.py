@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from arriero.models.hf_names import StoredTensor, stored_tensors, without_prefix
 from arriero.models.layers.quantized import QuantizedLinear, WeightScheme, use_quantized_layers
 from arriero.models.protocol import LanguageModel
 from arriero.models.quantization_config import scheme_from_hf, scheme_to_hf
-from arriero.models.renamed_tensors import RenamedTensors
+from arriero.models.renamed_tensors import RenamedTensors, twins_among
 from arriero.models.tensor_files import TensorEntry, file_bytes, float_dtype, shards, write_shards
 from arriero.models.tensor_reader import TensorReader
 
@@ -105,7 +106,6 @@ def save_model(
         ArrieroError: unknown dtype, a model that its family's files cannot hold, or adapters that were not merged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    entries = tensor_entries(model, dtype)
     several = None if eos_token_id is None or isinstance(eos_token_id, int) else [*eos_token_id]
     ids = {
         "bos_token_id": bos_token_id,
@@ -113,6 +113,7 @@ def save_model(
         "pad_token_id": pad_token_id,
     }
     config = config_to_hf(model.config, dtype, ids)
+    entries = tensor_entries(model, dtype)
     scheme = model_scheme(model)
     if scheme is not None:
         config["quantization_config"] = scheme_to_hf(scheme)
@@ -181,8 +182,9 @@ def _load(
     """``told``: where the configuration and where the weights lie, for messages."""
     where, weights_at = told
     config, scheme = config_from_hf(values, where), scheme_from_hf(values, where)
-    weights = RenamedTensors(weights, get_family(config.family).renamed)
-    config = get_family(config.family).settle(config, weights.names())
+    family = get_family(config.family)
+    weights = RenamedTensors(weights, family.renamed, family.twins)
+    config = family.settle(config, weights.names())
     target = float_dtype(dtype or _stored_dtype(values))
     default = torch.get_default_dtype()
     torch.set_default_dtype(target)  # so that no weight is ever held in a wider dtype
@@ -244,7 +246,10 @@ def _place(weights: Weights, name: str, stored: StoredTensor, state: dict[str, T
 def tensor_entries(model: Any, dtype: str) -> list[TensorEntry]:
     """What ``save_model`` writes: every tensor by its Hugging Face name; floats in ``dtype``, codes as they are."""
     target = float_dtype(dtype)
-    state = model.state_dict()
+    family, state = get_family(model.config.family), model.state_dict()
+    whole = {stored.name: stored for stored in stored_tensors(family, model.config, state)}
+    for name, twin in twins_among(whole, family.twins):
+        whole[name] = replace(whole[twin], name=name)
     return [
         TensorEntry(
             stored.name,
@@ -252,7 +257,7 @@ def tensor_entries(model: Any, dtype: str) -> list[TensorEntry]:
             target if state[stored.ours[0]].is_floating_point() else state[stored.ours[0]].dtype,
             lambda stored=stored: stored.join([state[name] for name in stored.ours]),  # type: ignore[misc]
         )
-        for stored in stored_tensors(get_family(model.config.family), model.config, state)
+        for stored in whole.values()
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,16 +15,20 @@ from torch import Tensor, nn
 from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.initialise import initialise
-from arriero.models.layers.attention import Attention
+from arriero.models.layers.attention import EXPLICIT_LENGTH, Attention, Places
 from arriero.models.layers.block import Block
+from arriero.models.layers.documents import Documents
 from arriero.models.layers.embedding import Embedding
 from arriero.models.layers.feedforward import FeedForward
+from arriero.models.layers.known import values_known
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.masks import AttentionRule, causal_mask, segment_mask, segment_positions
 from arriero.models.layers.norm import LayerNorm, make_norm
 from arriero.models.layers.positions import sinusoidal
 from arriero.models.layers.precision import product_dtype
+from arriero.models.layers.relative_attention import RelativeAttention
 from arriero.models.layers.rotary import Rotary
+from arriero.models.layers.top_query import TopQueryAttention
 from arriero.models.protocol import AttentionCache
 from arriero.models.scoring import token_logprobs
 from arriero.products import linear
@@ -31,12 +37,20 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_ATTENTION: dict[str, Callable[..., Attention]] = {
+    "relative": RelativeAttention,
+    "alibi": partial(Attention, alibi=True),
+}
+
+
 def decoder_block(config: DecoderConfig, layer: int) -> Block:
     """Block ``layer`` of a decoder."""
-    attention = Attention(
+    kind: Callable[..., Attention] = _ATTENTION.get(config.positions, Attention)
+    if config.top_query and layer == config.n_layers - 1:
+        kind = TopQueryAttention
+    attention = kind(
         config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, layer=layer,
-        qkv_bias=config.qkv_bias, out_bias=config.out_bias,
-        window=config.sliding_window, alibi=config.positions == "alibi",
+        qkv_bias=config.qkv_bias, out_bias=config.out_bias, window=config.sliding_window,
     )  # fmt: skip
     feed_forward = FeedForward(
         config.d_model, config.d_ff, config.activation, config.gated, config.feed_forward_bias
@@ -46,6 +60,15 @@ def decoder_block(config: DecoderConfig, layer: int) -> Block:
         norm=config.norm, eps=config.norm_eps, norm_bias=config.norm_bias,
         arrangement=config.arrangement, parallel_norms=config.parallel_norms, dropout=config.dropout,
     )  # fmt: skip
+
+
+def by_document(config: DecoderConfig, length: int, dtype: torch.dtype) -> bool:
+    """True where packed rows of so many tokens are attended document by document rather than under a mask.
+
+    Where scores are worked out whole (short rows in bfloat16), one call for all is faster.
+    """
+    plain = config.positions not in _ATTENTION and config.sliding_window is None and not config.top_query
+    return plain and (dtype != torch.bfloat16 or length > EXPLICIT_LENGTH)
 
 
 class Decoder(nn.Module):
@@ -60,6 +83,7 @@ class Decoder(nn.Module):
         self.embedding = Embedding(config.vocab_size, d)
         learned = config.positions == "learned"
         self.positions = Embedding(config.context_length + config.position_offset, d) if learned else None
+        self.positions_of_queries = Embedding(config.context_length, d) if config.top_query else None
         self.embedding_norm = LayerNorm(d, config.norm_eps) if config.embedding_norm else None
         self.blocks = nn.ModuleList(decoder_block(config, layer) for layer in range(config.n_layers))
         self.norm = (
@@ -73,7 +97,8 @@ class Decoder(nn.Module):
             if rotary
             else None
         )
-        sinusoids = sinusoidal(config.context_length, d) if config.positions == "sinusoidal" else None
+        waves = config.positions in ("sinusoidal", "relative")
+        sinusoids = sinusoidal(config.context_length, d) if waves else None
         self.register_buffer("sinusoids", sinusoids, persistent=False)
 
     def init_weights(self, seed: int) -> None:
@@ -94,11 +119,12 @@ class Decoder(nn.Module):
         segments: Tensor | None = None,
         cache: AttentionCache | None = None,
     ) -> Tensor:
-        """Vectors after the final norm.
+        """Vectors after the final norm, or after the top query layer above it.
 
         Args:
             ids: int64 [B, T].
-            positions: int64 [B, T]; by default 0, 1, 2 ... and from 0 again at each new segment.
+            positions: int64 [B, T]; by default 0, 1, 2 ... and from 0 again at each new segment. Distances (ALiBi,
+                relative) follow the order of the tokens, whatever it says.
             segments: int64 [B, T], number of the document that each token belongs to; attention never crosses
                 from one to another. Negative numbers are padding, whose results mean nothing (but are no NaN): an
                 ``attention_mask`` of Hugging Face's kind is ``attention_mask - 1``.
@@ -117,30 +143,63 @@ class Decoder(nn.Module):
             )
         if segments is not None and positions is None:
             positions = segment_positions(segments)
-        x = self._embed(ids, positions)
+        return self.body(self.embed(ids, positions), positions=positions, segments=segments, cache=cache)
+
+    def body(
+        self,
+        x: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        cache: AttentionCache | None = None,
+    ) -> Tensor:
+        """The blocks and the final norm (under the top query layer, where there is one): x [B, T, d_model] ->
+        [B, T, d_model]; the rest as in :meth:`hidden`, but that ``positions`` must be given where there are segments."""
         mask = None if cache is not None else self._mask(x, segments)
-        angles = self.rotary(length, positions) if self.rotary is not None else None
-        for block in self.blocks:
-            x = block(x, angles, mask, cache)
+        told = self._told(x.shape[1], positions, cache is not None)
+        for block in islice(self.blocks, len(self.blocks) - self.config.top_query):
+            x = block(x, told, mask, cache)
         result: Tensor = x if self.norm is None else self.norm(x)
+        if self.positions_of_queries is not None:
+            queries = self.positions_of_queries(_places(x, positions))
+            result = self.blocks[-1](result, queries.view(-1, *x.shape[1:]), mask, cache)
         return result
 
-    def _embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
+    def _told(self, length: int, positions: Tensor | None, cached: bool) -> Places:
+        """What the attention of all blocks but a top query layer is told of the tokens' places."""
+        if self.rotary is not None:
+            return self.rotary(length, positions)
+        if self.config.positions != "relative":
+            return None
+        assert self.sinusoids is not None
+        if cached and positions is not None:  # a plan that traces without values takes the whole context
+            length = int(positions.max()) + 1 if values_known(positions) else self.config.context_length
+        return self.sinusoids[:length]
+
+    def embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
+        """What the first block reads: ids int64 [B, T], positions int64 [B, T] or None -> [B, T, d_model]."""
         x: Tensor = self.embedding(ids)
-        if self.positions is not None or self.sinusoids is not None:
-            places = torch.arange(ids.shape[1], device=ids.device) if positions is None else positions
-            if self.positions is not None:
-                x = x + self.positions(places + self.config.position_offset)
-            if self.sinusoids is not None:
-                x = x + self.sinusoids[places].to(x.dtype)
+        if self.positions is not None:
+            x = x + self.positions(_places(ids, positions) + self.config.position_offset)
+        if self.sinusoids is not None and self.config.positions == "sinusoidal":
+            x = x + self.sinusoids[_places(ids, positions)].to(x.dtype)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
 
-    def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | None:
-        """One mask for all blocks; None: plain causality."""
+    def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | Documents | None:
+        """One mask for all blocks, or their documents; None: plain causality."""
         rule: AttentionRule | None = self.blocks[0].attention.rule
         if segments is not None:
+            compiled = (
+                self.blocks[0]._compiled_call_impl is not None
+            )  # anew for all lengths, if they came one by one
+            if not compiled and by_document(self.config, x.shape[1], product_dtype(x)):
+                if not values_known(segments) or bool((segments == segments[:, :1]).all()):
+                    return None  # one document a row, or so a plan assumes
+                documents = Documents.of(segments)
+                if documents is not None:
+                    return documents
             return segment_mask(segments, product_dtype(x), rule)
         return None if rule is None else causal_mask(x.shape[1], rule, product_dtype(x), x.device)
 
@@ -171,3 +230,8 @@ class Decoder(nn.Module):
     def token_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Natural-log p(x_t | x_<t) for t >= 1: float64 [len(ids) - 1] for each sequence; see models.scoring."""
         return token_logprobs(self, sequences)
+
+
+def _places(row: Tensor, positions: Tensor | None) -> Tensor:
+    """Places of the tokens of ``row`` [B, T, ...]: [B, T], or [T] where nothing is said."""
+    return torch.arange(row.shape[1], device=row.device) if positions is None else positions

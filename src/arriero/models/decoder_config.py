@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_quick", "relu"]
 NormKind = Literal["rms", "layer"]
 Arrangement = Literal["pre", "post", "parallel"]
 
@@ -71,8 +71,12 @@ class DecoderConfig(ModelConfig):
     final_norm: bool = Field(default=True, description="a norm after the last block")
     embedding_norm: bool = Field(default=False, description="a norm right after the embedding (BLOOM)")
 
-    positions: Literal["rotary", "learned", "alibi", "sinusoidal", "none"] = Field(
-        default="rotary", description="how a token's place is told"
+    positions: Literal["rotary", "learned", "alibi", "sinusoidal", "relative", "none"] = Field(
+        default="rotary", description="how a token's place is told (relative: Transformer-XL's)"
+    )
+    top_query: bool = Field(
+        default=False,
+        description="the last block's queries are learned, one for each place, and the norm comes before it (CodeGeeX)",
     )
     position_offset: int = Field(default=0, ge=0, description="unused first rows of the learned table (OPT)")
     rope_theta: float = Field(default=500000.0, gt=0, description="base of the rotary frequencies")
@@ -119,6 +123,8 @@ class DecoderConfig(ModelConfig):
             self._check_rotary()
         elif self.rope_scaling is not None or self.rotary_dim is not None:
             raise ValueError(f"rotary settings have no meaning with positions '{self.positions}'")
+        if self.top_query and (self.positions != "learned" or self.arrangement != "pre"):
+            raise ValueError("top_query goes with positions 'learned' and arrangement 'pre'")
         if self.embedding_norm and self.norm != "layer":
             raise ValueError("embedding_norm goes with norm 'layer'")
         return self
@@ -146,6 +152,8 @@ class DecoderConfig(ModelConfig):
         d, ff = self.d_model, self.d_ff
         q, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         attention = d * (2 * q + 2 * kv) + self.qkv_bias * (q + 2 * kv) + self.out_bias * d
+        if self.positions == "relative":  # r_proj and two biases
+            attention += q * (d + 2)
         feed_forward = (2 + self.gated) * d * ff + self.feed_forward_bias * ((1 + self.gated) * ff + d)
         norm = d * (2 if self.norm == "layer" and self.norm_bias else 1)
         block_norms = 1 if self.arrangement == "parallel" and self.parallel_norms == 1 else 2
@@ -157,7 +165,9 @@ class DecoderConfig(ModelConfig):
             "head": (0 if self.tie_embeddings else self.vocab_size * d) + self.head_bias * self.vocab_size,
         }
         if self.positions == "learned":
-            counts["positions"] = (self.context_length + self.position_offset) * d
+            counts["positions"] = (
+                self.context_length + self.position_offset + self.top_query * self.context_length
+            ) * d
         return counts
 
 

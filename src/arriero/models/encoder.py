@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from arriero.errors import ArrieroError
 from arriero.models.encoder_config import EncoderConfig
-from arriero.models.heads import HEADS, Head, MaskedLMHead, Pooler
+from arriero.models.heads import HEADS, Head, MaskedLMHead, PairHead, Pooler, PretrainingHead
 from arriero.models.initialise import initialise
 from arriero.models.layers.attention import Attention
 from arriero.models.layers.block import Block
@@ -164,6 +164,24 @@ class Encoder(nn.Module):
         if not isinstance(self.head, MaskedLMHead):
             raise ArrieroError(f"a model for task '{self.config.task}' has no masked LM head")
         return self.head.scores(hidden, self.embedding.word)
+
+    @property
+    def logits(self) -> Callable[[Tensor], Tensor]:
+        """:meth:`word_logits` under the name that models with a head over a vocabulary share; others lack it."""
+        if not isinstance(self.head, MaskedLMHead):
+            raise AttributeError(f"a model for task '{self.config.task}' has no masked LM head")
+        return self.word_logits
+
+    def pair_logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the two labels of a pair of segments: hidden [B, T, d_model] -> [B, 2].
+
+        Raises:
+            ArrieroError: the model has no head over pairs.
+        """
+        if not isinstance(self.head, (PretrainingHead, PairHead)) or self.pooler is None:
+            raise ArrieroError(f"a model for task '{self.config.task}' has no head over pairs of segments")
+        result: Tensor = self.head.pair(self.pooler(hidden))
+        return result
 
     def task_globals(self, ids: Tensor) -> Tensor | None:
         """Longformer's global attention as the task has it (arXiv 2004.05150, section 3.1; transformers).

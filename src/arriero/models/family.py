@@ -57,6 +57,7 @@ class Family:
         transposed: our last module names whose weight is stored [in, out] (GPT-2's Conv1D).
         ignored: endings of stored tensors that follow from the configuration.
         renamed: ending of a tensor's name in old files -> today's.
+        twins: ending of a stored tensor's name -> that of a second tensor, which is the same where a file lacks it.
         optional: stored tensors that may be missing, because the network makes them as they then are.
         read: (config.json) -> our fields, for what a table can't say.
         write: (config) -> keys of config.json, for what a table can't say.
@@ -82,11 +83,17 @@ class Family:
     transposed: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     read: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: {}
     write: Callable[[Any], dict[str, Any]] = lambda config: {}
     settle: Callable[[Any, set[str]], Any] = lambda config, names: config
     cite: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether transformers reads the family's folders; those of a type of Arriero's own, only Arriero does."""
+        return not self.model_type.startswith("arriero_")
 
     def build(self, config: ModelConfig) -> Any:
         """The network of a configuration; its weights are whatever memory holds."""

@@ -22,7 +22,7 @@ class Preset:
         year: of publication.
         source: paper or model card that gives the shape.
         parameters: published or derived count, to the digit.
-        without: parts that this count leaves out, as its source did.
+        without: parts that this count leaves out, as its source did; "bias": all biases but those of norms.
         shape: fields of the configuration.
     """
 

@@ -11,7 +11,7 @@ import torch
 from arriero.cost.trace import trace
 from arriero.models.checkpoint import build_model, read_config
 from arriero.models.config import ModelConfig
-from arriero.models.preset import get_preset, presets
+from arriero.models.preset import Preset, get_preset, presets
 
 SHOWN_LENGTH = 2048
 """Tokens at which the work a token is stated, where the context holds so many."""
@@ -55,7 +55,14 @@ def describe_model(name: str) -> ModelShape:
     if name not in presets() and path.exists():
         return _shape(name, read_config(path))
     preset = get_preset(name)
-    return _shape(name, preset.config, source=preset.source, year=preset.year)
+    return _shape(name, preset.config, source=_told(preset), year=preset.year)
+
+
+def _told(preset: Preset) -> str:
+    """Where the shape comes from, and the count known for it where that is not of every parameter."""
+    if not preset.without:
+        return preset.source
+    return f"{preset.source}; {preset.parameters:,} parameters without {' and '.join(preset.without)}"
 
 
 def _shape(name: str, config: ModelConfig, **origin: Any) -> ModelShape:

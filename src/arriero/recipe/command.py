@@ -47,6 +47,9 @@ def _help(field: FieldInfo) -> str:
     text = field.description or ""
     if field.is_required():
         return f"{text}  [required]"
+    kind = _plain_type(field.annotation)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"{text}. {_keys(kind)}"
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined or default is None or default == [] or default == "":
         return text
@@ -55,19 +58,39 @@ def _help(field: FieldInfo) -> str:
     return f"{text}  [default: {default}]"
 
 
+def _keys(block: type[BaseModel]) -> str:
+    """The keys of a nested block, each with its default and what it does."""
+    parts = []
+    for name, field in block.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = str(default).lower() if isinstance(default, bool) else default
+        parts.append(f"{name}: {shown} ({field.description})" if shown not in (None, PydanticUndefined) else
+                     f"{name} ({field.description})")  # fmt: skip
+    return "Keys: " + "; ".join(parts)
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
 def setting_options(settings: type[BaseModel]) -> list[click.Option]:
-    """One option per setting; lists are given by repeating the option, mappings as YAML in braces."""
+    """One option per setting; lists are given by repeating the option, mappings as YAML in braces.
+
+    A setting that is true or false may stand without a value: ``--profile`` is ``--profile true``.
+    """
     return [
         click.Option(
             [_flag(name), f"setting_{name}"], metavar=_metavar(field.annotation), help=_help(field),
-            multiple=_is_list(field.annotation), default=None, required=False,
+            multiple=_is_list(field.annotation), default=None, required=False, **_valueless(field),
         )
         for name, field in settings.model_fields.items()
     ]  # fmt: skip
+
+
+def _valueless(field: FieldInfo) -> dict[str, Any]:
+    if _plain_type(field.annotation) is not bool:
+        return {}
+    return {"is_flag": False, "flag_value": "true"}
 
 
 def input_options(stage: Stage[Any]) -> list[click.Option]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import signal
-import threading
-import types
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,63 +14,68 @@ from typing import Any
 from arriero.cost.meter import Meter
 from arriero.recipe.progress import Display
 from arriero.recipe.runfolder import Workplace
+from arriero.recipe.stop import StopFlag
+from arriero.recipe.tensorboard import EventFile
+from arriero.recipe.units import format_money
 
 METRICS = "metrics.jsonl"
-
-
-class StopFlag:
-    """Set by the first Ctrl-C or SIGTERM; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def __bool__(self) -> bool:
-        return self._event.is_set()
-
-    @contextmanager
-    def on_signals(self, display: Display) -> Iterator[None]:
-        """Listen while the body runs (in the main thread; elsewhere the caller has its own signals)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(number: int, frame: types.FrameType | None) -> None:
-            if self and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.set()
-            display.say(
-                "stopping at the next safe point … (Ctrl-C again stops at once; nothing finished is lost)"
-            )
-
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 class RunContext:
     """What a stage gets while it runs (see :class:`arriero.stage.Context`)."""
 
-    def __init__(self, place: Workplace, seed: int, display: Display, stop: StopFlag, meter: Meter) -> None:
+    def __init__(
+        self,
+        place: Workplace,
+        seed: int,
+        display: Display,
+        stop: StopFlag,
+        meter: Meter,
+        events: EventFile | None = None,
+    ) -> None:
         self.folder: Path = place.partial
         self.state: Path = place.state
         self.seed = seed
         self._display = display
         self._stop = stop
         self._meter = meter
-        self._metrics = (place.state / METRICS).open("a", encoding="utf-8")
+        self._events = events
+        self._file = place.state / METRICS
+        self._metrics = self._file.open("a", encoding="utf-8")
+        self._cost, self._cost_at = "", -math.inf
+        self._full = False
 
     def progress(self, done: float, total: float | None, unit: str, **figures: float | str) -> None:
-        self._display.progress(done, total, unit, dict(figures))
+        cost = self._cost_so_far()
+        self._display.progress(done, total, unit, {**figures, "cost": cost} if cost else dict(figures))
+
+    def _cost_so_far(self) -> str:
+        """Money that the stage has cost until now, over all its resumes; worked out at most once a second."""
+        now = time.monotonic()
+        if now - self._cost_at >= 1:
+            money = self._meter.result().estimate.money
+            self._cost = format_money(money.value, money.unit) if money.value is not None else ""
+            self._cost_at = now
+        return self._cost
 
     def log(self, **figures: Any) -> None:
-        self._metrics.write(json.dumps(figures, ensure_ascii=False) + "\n")
-        self._metrics.flush()
+        with self._going_on_without_space():
+            if self._events is not None:
+                self._events.add(figures, lambda: read_metrics(self._file))
+            self._metrics.write(json.dumps(figures, ensure_ascii=False) + "\n")
+            self._metrics.flush()
+
+    @contextmanager
+    def _going_on_without_space(self) -> Iterator[None]:
+        """A full disk costs figures of the log, not the run."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not self._full:
+                self.say("the disk is full: figures of the log are lost until there is space again")
+            self._full = True
 
     def say(self, line: str) -> None:
         self._display.say(line)
@@ -82,7 +87,11 @@ class RunContext:
         self._meter.count_flops(flops)
 
     def close(self) -> None:
-        self._metrics.close()
+        with self._going_on_without_space():
+            self._metrics.close()
+        if self._events is not None:
+            with self._going_on_without_space():
+                self._events.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -19,12 +19,15 @@ from arriero.cost.allocator import keep_freed_memory
 from arriero.cost.meter import Measurement, Meter
 from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError
-from arriero.recipe.context import METRICS, RunContext, StopFlag, read_metrics
+from arriero.recipe.context import METRICS, RunContext, read_metrics
+from arriero.recipe.followers import call_followers
 from arriero.recipe.keys import source_records
-from arriero.recipe.plan import by_role
+from arriero.recipe.plan import artifact_names, by_role
 from arriero.recipe.progress import Display
 from arriero.recipe.runfolder import Workplace
 from arriero.recipe.schema import Step
+from arriero.recipe.stop import StopFlag
+from arriero.recipe.tensorboard import EventFile
 from arriero.stage import Outcome
 
 METER = "meter.json"
@@ -38,6 +41,8 @@ class Job:
     inputs: Mapping[str, list[Artifact]]
     key: str
     final: Path
+    events: Path | None = None
+    """Folder below which the metrics are written for TensorBoard too."""
 
 
 def input_contents(inputs: Mapping[str, list[Artifact]]) -> dict[str, list[str]]:
@@ -57,11 +62,15 @@ def execute(job: Job, display: Display, stop: StopFlag, tariffs: Tariffs) -> tup
     place.open()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     seed = job.step.settings.seed or 0
+    events = EventFile(job.events / job.step.name) if job.events else None
     try:
         with Meter(place.state / METER, tariffs) as meter:
-            context = RunContext(place, seed, display, stop, meter)
+            context = RunContext(place, seed, display, stop, meter, events)
             try:
-                outcome = job.step.stage.run(job.step.settings, by_role(job.step, job.inputs), context)
+                call_followers(job)
+                outcome = job.step.stage.run(
+                    job.step.settings, by_role(job.step, job.inputs, artifact_names(job.inputs)), context
+                )
             finally:
                 context.close()
             _keep_metrics(place)

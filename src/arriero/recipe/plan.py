@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -106,6 +106,13 @@ class _Walk:
         self.artifacts[str(ref)] = artifact
         return spec_of(artifact)
 
+    def names(self, step: Step) -> dict[str, list[str]]:
+        """Names of the inputs: of their stages, or of artifacts from outside."""
+        return {
+            role: [ref.stage if ref.stage is not None else self.artifacts[str(ref)].name for ref in refs]
+            for role, refs in step.inputs.items()
+        }
+
     def existing(self, step: Step) -> Artifact | None:
         """The artifact that this step would make again, when all its inputs are there to say so."""
         refs = [str(ref) for items in step.inputs.values() for ref in items]
@@ -123,9 +130,32 @@ def spec_of(artifact: Artifact) -> Spec:
     return SpecOf[artifact.manifest.makes].model_validate(artifact.manifest.spec)
 
 
-def by_role(step: Step, found: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """Lists for the inputs that take many, single values for the others."""
-    return {role: items if step.stage.inputs[role].many else items[0] for role, items in found.items()}
+def by_role(step: Step, found: Mapping[str, list[Any]], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Lists for the inputs that take many, dicts for those that are named, single values for the others.
+
+    Args:
+        names: of the stages or artifacts that the items come from, by role.
+
+    Raises:
+        ArrieroError: two items of a named input have the same name.
+    """
+    values: dict[str, Any] = {}
+    for role, items in found.items():
+        takes = step.stage.inputs[role]
+        values[role] = items if takes.many else items[0]
+        if takes.named:
+            values[role] = dict(zip(names[role], items, strict=True))
+            if len(values[role]) < len(items):
+                twice = next(name for name in names[role] if list(names[role]).count(name) > 1)
+                raise ArrieroError(
+                    f"input '{role}' has two artifacts named '{twice}'; give each its own name"
+                )
+    return values
+
+
+def artifact_names(found: Mapping[str, list[Artifact]]) -> dict[str, list[str]]:
+    """The names of the stages that made them, by role."""
+    return {role: [artifact.name for artifact in items] for role, items in found.items()}
 
 
 def plan_recipe(
@@ -156,6 +186,6 @@ def _plan_step(step: Step, walk: _Walk, device: DeviceProfile, tariffs: Tariffs)
         walk.artifacts[step.name] = existing
         walk.specs[step.name] = spec_of(existing)
         return PlannedStage(step, walk.specs[step.name], Estimate(), reuse=existing)
-    plan = step.stage.plan(step.settings, by_role(step, specs), device)
+    plan = step.stage.plan(step.settings, by_role(step, specs, walk.names(step)), device)
     walk.specs[step.name] = plan.spec
     return PlannedStage(step, plan.spec, price(plan.estimate, device, tariffs), plan.notes)

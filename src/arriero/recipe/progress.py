@@ -10,15 +10,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from arriero.recipe.units import format_seconds
+from arriero.recipe.units import format_bytes, format_seconds
 
 Figure = float | int | str
 
 
 def format_figure(name: str, value: Figure) -> str:
-    """``loss=2.3145`` -> "loss 2.314"; ``tokens_per_s=9876.5`` -> "9,876 tokens/s"."""
+    """``loss=2.3145`` -> "loss 2.314"; ``tokens_per_s=9876.5`` -> "9,876 tokens/s"; ``mfu=0.63`` -> "MFU 63 %"."""
     if isinstance(value, str):
         return f"{name.replace('_', ' ')} {value}"
+    if name == "mfu":
+        return f"MFU {value:.0%}"
+    if name == "lr":
+        return f"lr {value:.2g}"
+    if name.endswith("_bytes"):
+        return f"{name.removesuffix('_bytes').replace('_', ' ')} {format_bytes(value)}"
     if name.endswith("_per_s"):
         return f"{value:,.0f} {name.removesuffix('_per_s').replace('_', ' ')}/s"
     shown = (

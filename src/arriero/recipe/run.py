@@ -16,7 +16,6 @@ from arriero.cost import Estimate
 from arriero.cost.ledger import Ledger
 from arriero.cost.meter import Measurement
 from arriero.errors import ArrieroError, Interrupted
-from arriero.recipe.context import StopFlag
 from arriero.recipe.execute import Job, execute, input_contents
 from arriero.recipe.inputs import open_outside
 from arriero.recipe.keys import stage_key
@@ -24,6 +23,7 @@ from arriero.recipe.plan import PlannedStage, RecipePlan
 from arriero.recipe.progress import Display
 from arriero.recipe.runfolder import RunFolder
 from arriero.recipe.schema import InputRef, Step
+from arriero.recipe.stop import StopFlag
 from arriero.recipe.units import format_seconds
 
 
@@ -58,8 +58,16 @@ def store_plan(plan: RecipePlan, folder: RunFolder) -> Path:
 class Runner:
     """Runs the stages of a plan in a locked run folder."""
 
-    def __init__(self, plan: RecipePlan, folder: RunFolder, display: Display, stop: StopFlag) -> None:
+    def __init__(
+        self,
+        plan: RecipePlan,
+        folder: RunFolder,
+        display: Display,
+        stop: StopFlag,
+        events: Path | None = None,
+    ) -> None:
         self.plan = plan
+        self.events = events
         self.folder = folder
         self.display = display
         self.stop = stop
@@ -105,7 +113,7 @@ class Runner:
             self._record(step.name, key, None, None, existing, reused=True)
             self.display.finish(f"{step.name}: reused ({existing.path.name})")
             return existing
-        job = Job(step, inputs, key, self.folder.final(step.name, key))
+        job = Job(step, inputs, key, self.folder.final(step.name, key), self.events)
         artifact, measured = execute(job, self.display, self.stop, self.plan.tariffs)
         self.result.made.append(step.name)
         self._record(step.name, key, planned.estimate, measured, artifact, reused=False)
@@ -140,11 +148,16 @@ def _finished_line(name: str, predicted: Estimate, measured: Measurement) -> str
 
 def run_plan(
     plan: RecipePlan, folder: RunFolder, display: Display, stop: StopFlag,
-    before: Callable[[Path], None] | None = None,
+    before: Callable[[Path], None] | None = None, events: Path | None = None,
 ) -> RunResult:  # fmt: skip
-    """Store the plan, then run it in the (already locked) folder; ``before`` gets the stored plan's path."""
+    """Store the plan, then run it in the (already locked) folder.
+
+    Args:
+        before: gets the stored plan's path.
+        events: folder below which metrics are written for TensorBoard too.
+    """
     path = store_plan(plan, folder)
     if before is not None:
         before(path)
     with stop.on_signals(display):
-        return Runner(plan, folder, display, stop).run()
+        return Runner(plan, folder, display, stop, events).run()

@@ -12,13 +12,13 @@ from arriero.cost.device import DeviceProfile
 from arriero.cost.meter import Measurement
 from arriero.cost.tariffs import Tariffs, price
 from arriero.errors import ArrieroError, did_you_mean
-from arriero.recipe.context import StopFlag
 from arriero.recipe.execute import Job, execute, input_contents
 from arriero.recipe.inputs import open_outside
 from arriero.recipe.keys import stage_key
-from arriero.recipe.plan import PlannedStage, by_role, spec_of
+from arriero.recipe.plan import PlannedStage, artifact_names, by_role, spec_of
 from arriero.recipe.progress import Display
 from arriero.recipe.schema import Step
+from arriero.recipe.stop import StopFlag
 from arriero.recipe.validation import Loc, validate
 from arriero.stage import get_stage
 
@@ -68,12 +68,13 @@ def plan_single(
 ) -> PlannedStage:
     """What the stage will make of these inputs, and what that costs."""
     specs = {role: [spec_of(artifact) for artifact in items] for role, items in inputs.items()}
-    plan = step.stage.plan(step.settings, by_role(step, specs), device)
+    plan = step.stage.plan(step.settings, by_role(step, specs, artifact_names(inputs)), device)
     return PlannedStage(step, plan.spec, price(plan.estimate, device, tariffs), plan.notes)
 
 
 def run_single(
-    step: Step, inputs: dict[str, list[Artifact]], out: Path, display: Display, stop: StopFlag, tariffs: Tariffs
+    step: Step, inputs: dict[str, list[Artifact]], out: Path, display: Display, stop: StopFlag, tariffs: Tariffs,
+    events: Path | None = None,
 ) -> tuple[Artifact, Measurement | None]:  # fmt: skip
     """Run the stage into the folder ``out``; the same command again reuses what is there.
 
@@ -91,5 +92,5 @@ def run_single(
     out.parent.mkdir(parents=True, exist_ok=True)
     display.start(step.name, step.stage.kind, 1, 1)
     with stop.on_signals(display):
-        artifact, measured = execute(Job(step, inputs, key, out), display, stop, tariffs)
+        artifact, measured = execute(Job(step, inputs, key, out, events), display, stop, tariffs)
     return artifact, measured

@@ -16,7 +16,7 @@ from arriero.errors import ArrieroError
 from arriero.recipe.calibration import usable_profile
 from arriero.recipe.collect import collect
 from arriero.recipe.command import given_inputs, given_settings
-from arriero.recipe.context import StopFlag
+from arriero.recipe.followers import check_processes, one_walk
 from arriero.recipe.limits import Limits, check_limits
 from arriero.recipe.plan import RecipePlan, plan_recipe
 from arriero.recipe.printing import print_outcome, print_plan, print_single
@@ -25,6 +25,8 @@ from arriero.recipe.run import RunResult, run_plan
 from arriero.recipe.runfolder import RunFolder
 from arriero.recipe.schema import read_recipe
 from arriero.recipe.single import open_inputs, plan_single, run_single, single_step
+from arriero.recipe.stop import StopFlag
+from arriero.recipe.tensorboard import writer_class
 from arriero.stage import get_stage
 
 Say = Callable[[str], None]
@@ -64,18 +66,24 @@ def make_plan(
     return plan_recipe(parsed, steps, usable_profile(say), tariffs, folder), folder
 
 
+@one_walk
 def run_recipe(
     recipe: Path, *, out: Path | None = None, until: str | None = None, sets: Sequence[str] = (),
     max_seconds: float | None = None, max_money: float | None = None, max_memory: str | None = None,
-    console: Console | None = None, say: Say = _silent,
+    tensorboard: Path | None = None, console: Console | None = None, say: Say = _silent,
 ) -> RunResult:  # fmt: skip
     """Plan, print the plan, store it, run it, report.
+
+    Args:
+        tensorboard: folder that gets the metrics of every stage for TensorBoard, beside the JSON lines.
 
     Raises:
         BudgetError: the plan's upper end is over a limit; nothing has started.
         Interrupted: stopped by a signal; the same call continues.
         ArrieroError: bad input, with one clear line.
     """
+    if tensorboard:
+        writer_class()
     limits = Limits(max_seconds, max_money, parse_size(max_memory) if max_memory else None)
     console = console or Console(quiet=True)
     parsed = read_recipe(recipe, tuple(sets))
@@ -84,9 +92,10 @@ def run_recipe(
         plan, _ = make_plan(recipe, out=out, until=until, sets=sets, say=say)
         print_plan(plan, console)
         check_limits(plan, limits)
+        check_processes(planned.step for planned in plan.ahead)
         display = make_display()
         try:
-            result = run_plan(plan, folder, display, StopFlag())
+            result = run_plan(plan, folder, display, StopFlag(), events=tensorboard)
         finally:
             display.close()
         page, _ = make_report(folder.path)
@@ -110,6 +119,7 @@ def make_report(folder: Path) -> tuple[Path, dict[str, Any]]:
     return page, content
 
 
+@one_walk
 def run_stage(
     kind: str, settings: Mapping[str, Any] | None = None, inputs: Mapping[str, Path | Sequence[Path]] | None = None,
     *, out: Path, cost: Mapping[str, Any] | None = None,
@@ -132,6 +142,7 @@ def run_stage(
         display.close()
 
 
+@one_walk
 def run_stage_command(kind: str, params: dict[str, Any], *, console: Console, say: Say) -> None:
     """`arriero <kind> …`: plan the stage, print that, and unless only the plan is wanted, run it."""
     stage = get_stage(kind)
@@ -142,10 +153,18 @@ def run_stage_command(kind: str, params: dict[str, Any], *, console: Console, sa
     print_single(planned, console)
     if params["plan_only"]:
         return
+    if params["tensorboard"]:
+        writer_class()
     display = make_display()
     try:
         artifact, measured = run_single(
-            step, inputs, params["out"] or Path("runs") / kind, display, StopFlag(), tariffs
+            step,
+            inputs,
+            params["out"] or Path("runs") / kind,
+            display,
+            StopFlag(),
+            tariffs,
+            params["tensorboard"],
         )
     finally:
         display.close()

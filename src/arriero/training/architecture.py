@@ -36,6 +36,13 @@ class ArchitectureSettings(TrainSettings):
     preset: str = Field(
         default="", description="take the shape of a published model (see 'arriero models list'), new weights"
     )
+    depth: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="one dial for a decoder's size: so many blocks, 64 times as wide, with heads, batch_size and "
+        "learning_rate to match; what is set beside it stays as set",
+    )
     d_model: int | None = Field(
         default=None,
         ge=2,
@@ -100,8 +107,10 @@ class ArchitectureSettings(TrainSettings):
             base = self._preset()
             family = get_family(base["family"] if base else self.family)
             given = self._given(family)
+            shape = self._dialled(family, given)
             values = {
-                **(_without_what_follows(base, given) or _usual(family, given)),
+                **(_without_what_follows(base, given) or _usual(family, {**shape, **given})),
+                **shape,
                 **given,
                 "family": family.name,
                 "vocab_size": vocab_size,
@@ -135,12 +144,35 @@ class ArchitectureSettings(TrainSettings):
             raise ValueError(f"preset {self.preset} is of the family {values['family']}, not {self.family}")
         return values
 
+    def _dialled(self, family: Family, given: dict[str, Any]) -> dict[str, Any]:
+        """The shape that the depth stands for; empty without one."""
+        from arriero.models.decoder_config import DecoderConfig
+        from arriero.training.dial import shape_of
+
+        if self.depth is None:
+            return {}
+        if self.preset:
+            raise ValueError(f"depth and preset {self.preset} are two shapes; give one of them")
+        if not issubclass(family.config, DecoderConfig):
+            raise ValueError(
+                f"depth is a decoder's dial; for the family {family.name} set n_layers and d_model"
+            )
+        shape: dict[str, Any] = dict(shape_of(self.depth))
+        for name in ("d_model", "n_layers"):
+            if given.get(name, shape[name]) != shape[name]:
+                raise ValueError(
+                    f"depth {self.depth} means {name} {shape[name]}, not {given[name]}; give one of the two"
+                )
+        if "n_kv_heads" in family.keys:
+            shape["n_kv_heads"] = given.get("n_heads", shape["n_heads"])
+        return shape
+
     def _given(self, family: Family) -> dict[str, Any]:
         """What the settings say of the shape; a family without a longest sequence has windows, but none in its shape."""
         from arriero.models.decoder_config import DecoderConfig
 
         names = ArchitectureSettings.model_fields.keys() - TrainSettings.model_fields.keys()
-        given = {name: getattr(self, name) for name in names - {"family", "preset", "stream"}}
+        given = {name: getattr(self, name) for name in names - {"family", "preset", "stream", "depth"}}
         given = {name: value for name, value in given.items() if value}
         given |= {name: getattr(self, name) for name in ("tie_embeddings", "direct", "dropout")}
         given = {name: value for name, value in given.items() if value is not None}

@@ -7,6 +7,7 @@ more workers, sees exactly the samples that an uninterrupted one sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -21,11 +22,23 @@ def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     return np.argsort(keys, kind="stable")
 
 
-class SampleOrder:
-    """Endless sequence of sample indices, epoch after epoch, each epoch in its own order."""
+class Order(Protocol):
+    """Endless sequence of sample indices."""
 
-    def __init__(self, n_samples: int, seed: int) -> None:
+    def take(self, start: int, stop: int) -> list[int]:
+        """Sample indices at the global positions ``start`` to ``stop`` (exclusive)."""
+
+
+class SampleOrder:
+    """Endless sequence of sample indices, epoch after epoch, each epoch in its own order.
+
+    Args:
+        numbered: give epoch * n_samples + index in place of the index, for objectives whose samples are drawn anew.
+    """
+
+    def __init__(self, n_samples: int, seed: int, *, numbered: bool = False) -> None:
         self.n_samples = n_samples
+        self._numbered = numbered
         self._seed = seed
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
@@ -36,7 +49,8 @@ class SampleOrder:
         while start < stop:
             epoch, first = divmod(start, self.n_samples)
             last = min(self.n_samples, first + stop - start)
-            found += self._of(epoch)[first:last].tolist()
+            before = epoch * self.n_samples if self._numbered else 0
+            found += (self._of(epoch)[first:last] + before).tolist()
             start += last - first
         return found
 

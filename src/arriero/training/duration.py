@@ -1,4 +1,4 @@
-"""Lengths of a training run as people say them: "2e6 tokens", "3 epochs", "500 steps", "100 cpu-seconds", "2 %"."""
+"""Lengths of a training run as people say them: "2e6 tokens", "3 epochs", "500 steps", "20 x parameters", "1 h", "2 %"."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator
 
-_AMOUNT = re.compile(r"([0-9][0-9_,]*\.?[0-9]*(?:[eE][+]?[0-9]+)?|\.[0-9]+)\s*([a-zA-Z%][a-zA-Z%-]*)")
+from arriero.errors import ArrieroError
+
+_AMOUNT = re.compile(
+    r"([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([a-zA-Z%][a-zA-Z%-]*(?:\s+parameters?)?)",
+    re.IGNORECASE,
+)
 
 
+MULTIPLE = "x parameters"
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 
 
 def _split(text: str, units: dict[str, str], example: str) -> tuple[float, str]:
     """("2e6 tokens", ...) -> (2e6, "tokens"); the error names the text and gives a right one."""
     found = _AMOUNT.fullmatch(text.strip())
-    unit = units.get(found.group(2).lower()) if found else None
+    unit = units.get(" ".join(found.group(2).lower().split())) if found else None
     if found is None or unit is None:
         known = ", ".join(dict.fromkeys(units.values()))
         raise ValueError(
@@ -31,13 +37,16 @@ def _split(text: str, units: dict[str, str], example: str) -> tuple[float, str]:
 
 
 def _number(amount: float) -> str:
-    return str(int(amount)) if amount == int(amount) else repr(amount)
+    return str(int(amount)) if amount == int(amount) else repr(float(amount))
 
 
 @dataclass(frozen=True)
 class Duration:
     """How long to train: in tokens, epochs or optimizer steps, or until the training steps have taken so many seconds,
-    of the processor (summed over its cores) or of the clock."""
+    of the processor (summed over its cores) or of the clock.
+
+    "20 x parameters" is so many tokens for each parameter of the model (:meth:`for_model`).
+    """
 
     amount: float
     unit: str
@@ -48,11 +57,12 @@ class Duration:
         "cpu-minute": "cpu-minutes", "cpu-hours": "cpu-hours", "cpu-hour": "cpu-hours",
         "seconds": "seconds", "second": "seconds", "s": "seconds", "minutes": "minutes", "minute": "minutes",
         "min": "minutes", "hours": "hours", "hour": "hours", "h": "hours",
+        "x parameters": MULTIPLE, "x parameter": MULTIPLE,
     }  # fmt: skip
 
     @classmethod
     def parse(cls, text: str) -> Duration:
-        """Read "2e6 tokens", "3 epochs", "500 steps", "100 cpu-seconds" or "1 h".
+        """Read "2e6 tokens", "3 epochs", "500 steps", "20 x parameters", "100 cpu-seconds" or "1 h".
 
         Raises:
             ValueError: none of these, or not more than zero.
@@ -73,6 +83,14 @@ class Duration:
         """True for seconds: how many samples that is, only the run can tell."""
         return self.unit in ("seconds", "cpu-seconds")
 
+    def for_model(self, n_parameters: int) -> Duration:
+        """The same length, told in tokens where it is a multiple of the model's parameters.
+
+        All parameters count, embeddings too and a tied table once: the N of Hoffmann et al. (arXiv 2203.15556), whose
+        best use of arithmetic is about 20 tokens a parameter; and the number that a plan prints.
+        """
+        return Duration(self.amount * n_parameters, "tokens") if self.unit == MULTIPLE else self
+
     def samples(self, n_samples: int, tokens_per_sample: float, batch_size: int) -> int:
         """Samples to train on. Tokens and steps fill whole batches; an epoch may end with a smaller one.
 
@@ -83,9 +101,14 @@ class Duration:
 
         Raises:
             ValueError: the duration is in seconds.
+            ArrieroError: it is a multiple of parameters, and nobody has told their number.
         """
         if self.timed:
             raise ValueError(f"{self} are no number of samples")
+        if self.unit == MULTIPLE:
+            raise ArrieroError(
+                f"duration '{self}' is for models that are trained from random weights; give tokens, epochs or steps"
+            )
         if self.unit == "epochs":
             return max(1, round(self.amount * n_samples))
         if self.unit == "steps":
@@ -127,16 +150,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Warmup:
-    """Length of the warm-up: a share of the run, or steps."""
+    """Length of a warm-up: a share of the run, optimizer steps, or tokens."""
 
     amount: float
     unit: str
 
-    _UNITS: ClassVar[dict[str, str]] = {"%": "%", "steps": "steps", "step": "steps"}
+    _UNITS: ClassVar[dict[str, str]] = {
+        "%": "%", "steps": "steps", "step": "steps", "tokens": "tokens", "token": "tokens"
+    }  # fmt: skip
 
     @classmethod
     def parse(cls, text: str) -> Warmup:
-        """Read "2 %" or "100 steps" (or "0": none).
+        """Read "2 %", "100 steps" or "1e6 tokens" (or "0": none).
 
         Raises:
             ValueError: none of these, or a share over 100 %.
@@ -153,9 +178,10 @@ class Warmup:
     def __str__(self) -> str:
         return f"{_number(self.amount)} {self.unit}" if self.amount else "0"
 
-    def steps(self, total: int) -> int:
-        """Warm-up steps of a run of ``total`` steps."""
-        return min(total, round(total * self.amount / 100) if self.unit == "%" else int(self.amount))
+    @property
+    def share(self) -> float:
+        """Share of the run, 0 to 1; 0 where the length is no share."""
+        return self.amount / 100 if self.unit == "%" else 0.0
 
 
 # Settings hold the text in one normal form, so that "3 epoch" and "3 epochs" are the same setting.

@@ -32,7 +32,7 @@ def loss_without_gradient(
     model: Any, objective: Objective, batch: Batch, precision: Precision
 ) -> dict[str, torch.Tensor]:
     """Sums of the loss (``loss``) and of the objective's figures. The plan traces this, evaluation runs it."""
-    with torch.no_grad(), autocast(precision, batch.ids.device.type):
+    with torch.no_grad(), autocast(precision, batch.device.type):
         loss, figures = objective.loss_sum(model, batch)
     return {"loss": loss, **figures}
 
@@ -45,11 +45,14 @@ def evaluate(
     micro_batch: int,
     precision: Precision,
     each: Callable[[Batch], None] = lambda batch: None,
+    losses: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums,
+    count: Callable[[float], float] = lambda value: value,
 ) -> dict[str, float]:
     """Means over the samples' whole weight: ``loss`` and the objective's own figures, and ``weight`` itself.
 
     Args:
         each: called after every micro-batch, to count and to let the user stop.
+        losses, count: add up over all processes what each has found (``parallel.team``).
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -65,4 +68,5 @@ def evaluate(
             each(batch)
     finally:
         model.train(was_training)
+    sums, weight = losses(sums), round(count(weight))
     return {**{name: value / max(1, weight) for name, value in sums.items()}, "weight": float(weight)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arriero.cost.device import DeviceProfile
+from arriero.training.telemetry import peak_flops_per_s
 
 if TYPE_CHECKING:
     from arriero.training.loop import TrainResult
@@ -24,10 +25,11 @@ def training_facts(result: TrainResult, profile: DeviceProfile | None) -> dict[s
         "steps": result.steps, "samples": totals.samples, "tokens": totals.tokens,
         "tokens_per_s": round(totals.tokens / seconds, 1), "train_seconds": round(totals.train_seconds, 3),
         "cpu_seconds": round(totals.cpu_seconds, 3),
-        "loop_seconds": round(totals.seconds, 3), "flops": totals.flops, "precision": result.arithmetic.precision,
+        "data_wait_share": totals.waited / seconds, "loop_seconds": round(totals.seconds, 3), "flops": totals.flops, "precision": result.arithmetic.precision,
         "threads": result.arithmetic.threads,
         "loss": {"first": curve[0], "last": curve[-1], "lowest": min(curve), "curve": curve},
-        "heldout": totals.evaluations,
+        "heldout": totals.evaluations, "weights_step": result.weights_step,
+        "heldout_model": result.heldout, "events": totals.events, "tasks": totals.tasks,
     }  # fmt: skip
     peak = peak_flops_per_s(profile, result.arithmetic.dtype)
     if peak:
@@ -36,9 +38,3 @@ def training_facts(result: TrainResult, profile: DeviceProfile | None) -> dict[s
             "precision": result.arithmetic.dtype, "peak_flops_per_s": peak,
         }  # fmt: skip
     return facts
-
-
-def peak_flops_per_s(profile: DeviceProfile | None, dtype: str) -> float | None:
-    """The fastest matrix product that was measured on this machine in ``dtype``; None when none was."""
-    rates = [point.flops_per_s for point in profile.matmul if point.dtype == dtype] if profile else []
-    return max(rates, default=None)

@@ -17,32 +17,43 @@ import torch
 
 from arriero.artifacts.hashing import sha256_json
 from arriero.cost.allocator import keep_freed_memory
+from arriero.cost.device import load_profile
 from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import Context
 from arriero.training import randomness
 from arriero.training.budget import budget_of
+from arriero.training.ema import WeightAverage
 from arriero.training.feed import Feed, StepData
 from arriero.training.guard import refuse_to_go_on
 from arriero.training.health.corruption import Work, accumulate_checked
 from arriero.training.health.outliers import OutlierRule, Verdict
 from arriero.training.health.watchdog import Watchdog
-from arriero.training.heldout import HeldOut
+from arriero.training.heldout import Held, HeldOut
 from arriero.training.metrics import Totals
 from arriero.training.micro_batch import micro_batch_size
+from arriero.training.model_folder import full_disk_is_an_error
 from arriero.training.objectives.base import Batch, Objective
-from arriero.training.optimizer import clip_gradients, make_optimizer, set_learning_rate
+from arriero.training.optimizers.make import make_optimizer
+from arriero.training.optimizers.roles import set_learning_rate
+from arriero.training.parallel.team import arrange
+from arriero.training.parallel.world import own_threads
 from arriero.training.precision import Arithmetic, use_threads
+from arriero.training.prepare import on_device, prepared
+from arriero.training.profiling import StepProfiler
 from arriero.training.saving import Saver
 from arriero.training.settings import TrainSettings
-from arriero.training.step import accumulate
+from arriero.training.tasks import Tasks
+from arriero.training.telemetry import Telemetry
 
 
 class FlopCount(Protocol):
-    """Arithmetic of one batch, in a training step and in an evaluation."""
+    """Arithmetic of one batch, in a training step and in an evaluation, and of the optimizer's update."""
 
     def training(self, batch: Batch) -> float: ...
 
     def evaluation(self, batch: Batch) -> float: ...
+
+    def update(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,20 @@ class TrainResult:
         steps, samples: of the whole run.
         totals: tokens, seconds, FLOPs, held-out evaluations, loss curve.
         arithmetic: precision and threads it ran with.
+        weights_step: the step whose weights the model has: the last, or the best.
     """
 
     steps: int
     samples: int
     totals: Totals
     arithmetic: Arithmetic
+    weights_step: int
+
+    @property
+    def heldout(self) -> dict[str, float] | None:
+        """The held-out evaluation of the model's weights; None where none was made."""
+        scored = [one for one in self.totals.evaluations if one["step"] == self.weights_step]
+        return scored[-1] if scored else None
 
 
 def train(
@@ -68,8 +87,9 @@ def train(
     context: Context,
     *,
     arithmetic: Arithmetic,
-    heldout: Objective | None = None,
+    heldout: Held = None,
     flops: FlopCount | None = None,
+    tasks: Tasks | None = None,
 ) -> TrainResult:
     """Train ``model`` in place, resuming from ``context.state`` when there is something to resume.
 
@@ -77,8 +97,9 @@ def train(
         model: its parameters that require gradients are trained, in fp32.
         objective: loss and training samples.
         arithmetic: precision and threads (``kept_arithmetic``).
-        heldout: an objective over other samples, scored before, at intervals and after.
+        heldout: an objective over other samples (or one for each source), scored before, at intervals and after.
         flops: arithmetic of a batch, for ``context.count_flops``.
+        tasks: what else is scored whenever held-out samples are (tasks.py).
 
     Raises:
         ArrieroError: no samples, loss or gradient not finite, first-step invariant of the objective broken.
@@ -87,8 +108,8 @@ def train(
     if len(objective) == 0:
         raise ArrieroError("there is nothing to train on: the training set is empty")
     keep_freed_memory()
-    with use_threads(arithmetic.threads):
-        return _Run(model, objective, settings, context, arithmetic, heldout, flops).go()
+    with use_threads(own_threads(arithmetic.threads)), on_device(model, arithmetic.device):
+        return _Run(model, objective, settings, context, arithmetic, heldout, flops, tasks).go()
 
 
 class _Run:
@@ -99,29 +120,53 @@ class _Run:
         settings: TrainSettings,
         context: Context,
         arithmetic: Arithmetic,
-        heldout: Objective | None,
+        heldout: Held,
         flops: FlopCount | None,
+        tasks: Tasks | None,
     ) -> None:
-        self.model = model
-        self.objective = objective
+        self.shapes = {name: list(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+        self.team = arrange(model, objective, settings)
+        self.model = self.team.model
+        if tasks is not None:
+            self.team.check_whole("tasks in the course of a training")
+        objective = self.objective = self.team.objective(objective)
         self.settings = settings
         self.context = context
         self.arithmetic = arithmetic
-        self.flops = flops
+        self.flops = self.team.flops(flops)
         device = next(model.parameters()).device
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters = list(self.trained.values())
-        self.optimizer = make_optimizer(self.parameters, settings)
+        self.optimizer = make_optimizer(model, settings)
+        self.average = WeightAverage(self.parameters, self.optimizer, settings.ema_decay)
         self.budget = budget_of(settings, objective)
         micro_batch = micro_batch_size(settings, objective.tokens_per_sample())
-        self.feed = Feed(objective, context.seed, micro_batch, device)
-        self.heldout = HeldOut(model, heldout, settings, arithmetic.precision, self.during_evaluation)
+        self.feed = Feed(objective, context.seed, micro_batch, device, self.team.count)
+        self.heldout = HeldOut(self.team, heldout, settings, arithmetic.precision, self.during_evaluation)
         self.saver = Saver(
-            context, settings, self.trained, self.optimizer, objective, device, self.fingerprint
+            context,
+            settings,
+            self.trained,
+            self.optimizer,
+            objective,
+            device,
+            self.fingerprint,
+            spread=self.team.spread,
         )
+        self.tasks = tasks
         self.totals = Totals()
         self.rule = OutlierRule(settings.health, self.totals.history)
-        self.watchdog = Watchdog(context.state, settings.health.hang_seconds, context.say)
+        self.watchdog = Watchdog(
+            context.state,
+            settings.health.hang_seconds,
+            context.say,
+            rank=self.team.rank,
+            world=self.team.size,
+        )
+        self.telemetry = Telemetry(model, self.trained, self.optimizer, arithmetic, load_profile())
+        self.profiler = StepProfiler(
+            context.folder / "logs" / "profile" if settings.profile else None, context.say
+        )
         self.counted_flops = 0.0
         self.since = time.perf_counter()
 
@@ -129,33 +174,45 @@ class _Run:
 
     def go(self) -> TrainResult:
         randomness.seed_all(self.context.seed)
-        with self.watchdog:
+        with self.watchdog, self.saver, prepared(self.model, self.settings, self.arithmetic):
             self.resume()
+            if self.telemetry.formula:
+                self.context.say(self.telemetry.formula)
             self.model.train()
             self.evaluate_when_due()
             while not self.budget.finished(self.totals):
-                if self.context.stop_requested():
+                if any(self.team.any(self.context.stop_requested())):
                     self.stop()
                 self.watchdog.beat(f"step {self.totals.step + 1}")
                 self.step()
+                self.profiler.step()
                 self.evaluate_when_due()
-                if self.saver.due(self.totals.step):
+                if self.saver.due(self.totals):
                     self.save()
-            self.save()
-        self.count_flops()  # also where a full disk kept the last checkpoint from being written
+            self.save(wait=True)
+            self.count_flops()  # also where a full disk kept the last checkpoint from being written
+            with full_disk_is_an_error(self.context.folder):
+                self.saver.write_milestones(self.context.folder)
+            chosen = self.chosen_weights()
+        self.feed.close()
+        self.average.give()
+        self.profiler.close()
         self.model.eval()
-        return TrainResult(self.totals.step, self.totals.samples, self.totals, self.arithmetic)
+        self.team.finish()
+        return TrainResult(self.totals.step, self.totals.samples, self.totals, self.arithmetic, chosen)
 
     # ------------------------------------------------------------------------------- one step
 
     def step(self) -> None:
-        started, cpu_started = time.perf_counter(), time.process_time()
+        started, cpu_started = time.perf_counter(), self.cpu_seconds()
+        self.team.reseed(self.context.seed, self.totals.samples + self.totals.passed_over)
         data = self.data()
         found = self.gradient(data)
-        sums = {name: float(value) for name, value in found.items()}
+        self.team.finish_gradients()
+        sums = self.team.losses({name: float(value) for name, value in found.items()})
         loss, grad_norm = (
             sums["loss"] / data.weight,
-            float(clip_gradients(self.parameters, self.settings.grad_clip)),
+            self.team.clip(self.parameters, self.settings.grad_clip),
         )
         rate = self.budget.learning_rate(self.totals)
         self.check_first(data, sums)
@@ -163,12 +220,13 @@ class _Run:
         if verdict.decision == "take":
             set_learning_rate(self.optimizer, rate)
             self.optimizer.step()
+            self.average.update(self.totals.step + 1)
         elif verdict.decision == "stop":
             raise self.bad_step(verdict.why, data, loss, grad_norm)
         self.optimizer.zero_grad(set_to_none=True)
-        if verdict.decision == "roll back" and self.roll_back(verdict, data):
+        if verdict.decision == "roll back" and self.roll_back(verdict, data, loss):
             return
-        taken = time.perf_counter() - started, time.process_time() - cpu_started
+        taken = self.team.seconds(time.perf_counter() - started, self.cpu_seconds() - cpu_started)
         self.account(data, sums, taken, verdict)
         self.report(loss, rate, grad_norm)
 
@@ -180,22 +238,24 @@ class _Run:
         """
         totals = self.totals
         start = totals.samples + totals.passed_over
-        data = self.feed.step(start, self.budget.next_position(totals.samples) + totals.passed_over)
+        data = self.feed.step(start, self.budget.next_position(totals) + totals.passed_over)
         if not data.weight:
             raise ArrieroError(
                 f"step {totals.step + 1}: none of its samples {data.indices} has a token to learn from"
             )
-        return data
+        return data.shaped(self.objective, self.budget.share(vars(totals)))
 
     def gradient(self, data: StepData) -> dict[str, torch.Tensor]:
         """The step's gradient and its sums; every so often with a check of the machine."""
         every, precision = self.settings.health.recompute_every, self.arithmetic.precision
         step = self.totals.step + 1
-        if not every or step % every:
-            return accumulate(self.model, self.objective, data.batches, data.weight, precision)
+        if not every or step % every or not self.team.recomputes:
+            return self.team.accumulate(self.model, self.objective, data.batches, data.weight, precision)
         work = Work(self.model, self.objective, data.weight, precision)
         chosen = 0 if self.objective.ordered else step // every % len(data.batches)
-        return accumulate_checked(work, data.batches, chosen, self.corrupted)
+        return accumulate_checked(
+            work, data.batches, chosen, self.corrupted, lambda same: not any(self.team.any(not same))
+        )
 
     def corrupted(self, line: str) -> None:
         self.totals.add_event("corruption", line)
@@ -212,7 +272,7 @@ class _Run:
             if fault:
                 raise ArrieroError(fault)
 
-    def roll_back(self, verdict: Verdict, data: StepData) -> bool:
+    def roll_back(self, verdict: Verdict, data: StepData, loss: float) -> bool:
         """Go back to before the spike and pass over the data since then; False where there is no checkpoint.
 
         Raises:
@@ -229,6 +289,8 @@ class _Run:
             self.context.say(
                 f"step {past.step + 1}: {verdict.why}; there is no checkpoint from before to go back to"
             )
+            if math.isfinite(loss):
+                self.rule.start_anew()
             return False
         self.take_up(found)
         found.seconds = seconds
@@ -262,36 +324,65 @@ class _Run:
         totals.samples += data.stop - data.start
         totals.tokens += data.tokens
         totals.train_seconds += taken[0]
+        totals.waited += data.waited
+        totals.window.waited += data.waited
         totals.cpu_seconds += taken[1]
         if self.flops is not None:
             done = sum(self.flops.training(batch) for batch in data.batches)
+            done += self.flops.update() if verdict.decision == "take" else 0.0
+            done = self.team.count(done)
+            totals.window.flops += done
             totals.train_flops += done
             totals.flops += done
 
     def report(self, loss: float, rate: float, grad_norm: float) -> None:
         """Progress every step; a line of the log, with means since the last one, every ``log_every`` steps."""
         totals, window = self.totals, self.totals.window
-        speed = window.tokens / max(1e-9, window.seconds)
-        self.context.progress(*self.budget.progress(totals), loss=loss, tokens_per_s=speed)
+        speed = self.telemetry.speed(window)
+        done, of, unit = self.budget.progress(totals)
+        memory = self.telemetry.memory()
+        shown = {
+            "loss": loss,
+            **speed,
+            "memory_bytes": memory["memory_bytes"],
+            "lr": rate,
+            "grad_norm": grad_norm,
+        }
+        self.context.progress(done, of, unit, **shown)
         if totals.step % self.settings.log_every and not self.budget.finished(totals):
             return
         self.context.log(
-            step=totals.step, **window.means(), lr=rate, grad_norm=grad_norm, tokens_seen=totals.tokens,
-            tokens_per_s=round(speed, 1), seconds=round(self.elapsed(), 3), cpu_seconds=round(totals.cpu_seconds, 3),
+            step=totals.step, **window.means(), lr=rate, grad_norm=grad_norm, tokens_seen=totals.tokens, **speed,
+            seconds=round(self.elapsed(), 3), cpu_seconds=round(totals.cpu_seconds, 3), **memory,
+            **self.telemetry.waited(window),
         )  # fmt: skip
         totals.window = type(window)()
 
     # ------------------------------------------------------------------------------- held-out loss
 
     def evaluate_when_due(self) -> None:
-        if self.heldout.there and self.budget.evaluation_due(self.totals):
-            self.context.log(**self.heldout.score(self.totals))
+        if (self.heldout.there or self.tasks) and self.budget.evaluation_due(self.totals):
+            with self.average.in_place_of_weights():
+                if self.heldout.there:
+                    self.context.log(**self.heldout.score(self.totals))
+                if self.tasks:
+                    self.score_tasks(self.tasks)
+
+    def score_tasks(self, tasks: Tasks) -> None:
+        step = self.totals.step
+        with torch.random.fork_rng(devices=[]):
+            found = tasks.score(self.model)
+        self.totals.tasks.append({"step": step, **found.figures})
+        self.totals.flops += found.flops
+        for sample in found.samples:
+            self.context.say(f"step {step}: {sample['prompt']} → {sample['text']}".replace("\n", " "))
+        self.context.log(step=step, **found.figures, **({"samples": found.samples} if found.samples else {}))
 
     def during_evaluation(self, batch: Batch) -> None:
         if self.flops is not None:
-            self.totals.flops += self.flops.evaluation(batch)
+            self.totals.flops += self.team.count(self.flops.evaluation(batch))
         self.watchdog.beat(f"evaluation after step {self.totals.step}")
-        if self.context.stop_requested():
+        if any(self.team.any(self.context.stop_requested())):
             self.stop()
 
     # ------------------------------------------------------------------------------- state
@@ -305,23 +396,38 @@ class _Run:
 
     def fingerprint(self) -> str:
         """A checkpoint fits when these are the same."""
-        shapes = {name: list(p.shape) for name, p in self.trained.items()}
-        settings = self.settings.model_dump(mode="json")
+        settings = self.settings.model_dump(mode="json", exclude={"parallel"})
         return sha256_json(
-            [settings, self.context.seed, *self.budget.identity(), len(self.objective), shapes]
+            [settings, self.context.seed, *self.budget.identity(), len(self.objective), self.shapes]
         )
 
-    def save(self) -> bool:
-        """Write a checkpoint; only then count the arithmetic, so that repeated steps are not counted twice."""
+    def save(self, *, wait: bool = False) -> bool:
+        """Write a checkpoint; only when it is complete count its arithmetic, so that repeated steps count once."""
         self.elapsed()
-        saved = self.saver.save(self.totals)
-        if saved:
-            self.count_flops()
-        return saved
+        flops = self.totals.flops
+        with self.average.set_aside():
+            return self.saver.save(self.totals, wait=wait, done=lambda: self.count_flops(flops))
 
-    def count_flops(self) -> None:
-        self.context.count_flops(self.totals.flops - self.counted_flops)
-        self.counted_flops = self.totals.flops
+    def count_flops(self, upto: float | None = None) -> None:
+        """Count what was done, up to this much, and was not counted before."""
+        done = self.totals.flops if upto is None else upto
+        self.context.count_flops(done - self.counted_flops)
+        self.counted_flops = done
+
+    def cpu_seconds(self) -> float:
+        """Processor seconds of this process, but for those of checkpoints written in the background."""
+        return time.process_time() - self.saver.cpu_seconds()
+
+    def chosen_weights(self) -> int:
+        """The step whose weights the model is left with: the last, or as the settings have it that of the best."""
+        if self.settings.final_weights == "last" or not self.heldout.there:
+            return self.totals.step
+        best = self.saver.load_best()
+        if best is None:
+            self.context.say("no checkpoint has the best weights, so the model has the last ones")
+            return self.totals.step
+        self.context.say(f"the model has the weights of step {best:,}, which have the lowest held-out loss")
+        return best
 
     def resume(self) -> None:
         totals = self.saver.restore()
@@ -342,7 +448,7 @@ class _Run:
         Raises:
             Interrupted: always.
         """
-        kept = self.save()
+        kept = self.save(wait=True)
         note = "" if kept else " (it could not be saved, so it goes on from the checkpoint before)"
         raise Interrupted(f"stopped at {self.place()}{note}; the same command goes on from there")
 

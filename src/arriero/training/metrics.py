@@ -22,6 +22,8 @@ class Window:
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     tokens: int = 0
+    flops: float = 0.0
+    waited: float = 0.0
 
     def add(self, weight: float, sums: dict[str, float], tokens: int, seconds: float) -> None:
         self.weight += weight
@@ -47,7 +49,9 @@ class Totals:
         train_seconds: wall seconds inside training steps.
         cpu_seconds: processor seconds inside training steps, of all threads.
         seconds: wall seconds of the whole loop, with evaluations and checkpoints.
+        waited: wall seconds that steps waited for their samples.
         evaluations: each held-out evaluation: {"step", "tokens", "cpu_seconds", "train_seconds", "loss", ...}.
+        tasks: figures of tasks scored with them: {"step", ...}.
         curve: (sum of losses, weight) of each of up to 64 equal stretches of the run.
         passed_over: samples left out since a spike: the data order is that far ahead of ``samples``.
         history: what the outlier rule remembers.
@@ -62,7 +66,9 @@ class Totals:
     train_seconds: float = 0.0
     cpu_seconds: float = 0.0
     seconds: float = 0.0
+    waited: float = 0.0
     evaluations: list[dict[str, float]] = field(default_factory=list)
+    tasks: list[dict[str, float]] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
     window: Window = field(default_factory=Window)
     passed_over: int = 0

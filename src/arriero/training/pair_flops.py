@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from arriero.models.layers.attention import EXPLICIT_LENGTH
 from arriero.models.seq2seq_config import Seq2SeqConfig
 from arriero.training.objectives.base import Batch
 from arriero.training.objectives.seq2seq import PairShape
-from arriero.training.traced import Work, evaluation_figures, step_figures
+from arriero.training.traced import Work, evaluation_figures, step_figures, update_flops
 
 _SHORT = 96
 """Lengths up to here are traced for short batches; what they take lies on a polynomial."""
@@ -26,6 +26,7 @@ class PairFlops:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._factors = cache(self._solve)
+        self.update = cache(partial(update_flops, work))
 
     def training(self, batch: Batch) -> float:
         return self._count(batch, True)
@@ -61,7 +62,7 @@ class PairFlops:
 
     def _traced(self, shape: PairShape, train: bool) -> float:
         if train:
-            return step_figures(self._work, [shape], None).flops
+            return step_figures(self._work, [shape], None).flops - self.update()
         return evaluation_figures(self._work, shape, None).flops
 
 

@@ -10,14 +10,14 @@ from functools import cache
 
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
-from arriero.training.batches import SampleOrder, SequentialOrder
-from arriero.training.budget import run_length
-from arriero.training.duration import Duration, Interval
+from arriero.training.budget import run_course
+from arriero.training.duration import Duration, Interval, Warmup
 from arriero.training.evaluation import evaluation_indices
 from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
+from arriero.training.parallel.plan import divided, planned_layout
 from arriero.training.precision import choose_arithmetic
-from arriero.training.probe import CHECKPOINT_RATE, step_ratio
+from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, step_ratio
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Figures, Work, evaluation_figures, step_figures
 
@@ -30,6 +30,9 @@ HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.30, 100 * 2**20, 0.2
 """What the process holds beside itself and the live tensors: blocks that the allocator cannot join (a share of the
 live bytes), and the kernels' own buffers (at most so many bytes). From the resident memory of runs of 0.2 to 25
 million parameters in both precisions; see :func:`resident_bytes`."""
+
+GROWING_STEPS = 64
+"""Steps that stand for all of a run whose batch or rows grow."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,24 @@ def run_load(
     """What a run over these samples does, batched by the very code that will batch it.
 
     Args:
-        typical_steps: how many steps, spread evenly over the run, stand for all of them.
+        typical_steps: how many steps, spread evenly over the run, stand for all of them; more where the batch or the
+            rows grow.
         extra: micro-batches without gradients that are run once.
     """
     timed = Duration.parse(settings.duration).timed
     epoch = settings.model_copy(update={"duration": "1 epochs"})
-    steps, samples = run_length(epoch if timed else settings, objective)
+    course = run_course(epoch if timed else settings, objective)
+    steps, samples = course.steps, course.samples
+    if Warmup.parse(settings.batch_warmup).amount or objective.grows:
+        typical_steps = max(typical_steps, GROWING_STEPS)
     micro = micro_batch_size(settings, objective.tokens_per_sample())
-    n_samples = len(objective)
-    order = SequentialOrder(n_samples) if objective.ordered else SampleOrder(n_samples, seed)
+    order = objective.order(seed)
     chosen = sorted({i * steps // typical_steps for i in range(typical_steps)})
     typical = []
     for step in chosen:
-        start = step * settings.batch_size
-        indices = order.take(start, min(start + settings.batch_size, samples))
-        typical.append([objective.batch(part).shape for part in objective.parts(indices, micro)])
+        indices = order.take(course.sizes.position(step), min(course.sizes.position(step + 1), samples))
+        batches = (objective.batch(part) for part in objective.parts(indices, micro))
+        typical.append([objective.shaped(batch, step / steps).shape for batch in batches])
     evaluation: list[Shape] = []
     if heldout is not None and len(heldout):
         evaluation = pass_shapes(settings, heldout, evaluation_indices(heldout, settings.eval_samples))
@@ -117,13 +123,23 @@ def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
     Seconds: the trace's price times the ratio that the probe measured on a real step; checkpoints at the measured
     speed of the writer. Memory: the process, and the most bytes live in the step. FLOPs: the trace's. With a budget of
     seconds the steps follow from the price of one, and the training's seconds are the budget (over the threads, for
-    seconds of the processor: they all count while a step runs).
+    seconds of the processor: they all count while a step runs). On several processes: of one of them.
+
+    Raises:
+        ArrieroError: the processes' layout does not fit what is trained.
     """
+    layout = planned_layout(work.config, work.objective, work.settings)
     prices = _Prices(work, load, device)
     duration = Duration.parse(work.settings.duration)
     if duration.timed:
-        return _timed(work, load, device, prices, duration)
-    return _counted(work, load, device, prices)
+        found = _timed(work, load, device, prices, duration)
+    else:
+        found = _counted(work, load, device, prices)
+    estimate = divided(
+        found.estimate, layout, state_bytes=prices.state_bytes, peak_bytes=prices.peak_bytes,
+        device_bytes=device.process_bytes,
+    )  # fmt: skip
+    return replace(found, estimate=estimate)
 
 
 def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, duration: Duration) -> Forecast:
@@ -151,7 +167,7 @@ def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, durat
 
 def _timed_compute(compute: float, work: Work, device: DeviceProfile) -> Quantity:
     """Seconds of computing whose traced price is ``compute``."""
-    ratio = step_ratio(device, "bfloat16" if work.precision == "bf16" else "float32")
+    ratio = step_ratio(device, "float32" if work.precision == "fp32" else "bfloat16")
     if ratio is None:
         return Quantity.band(compute, 1.0, "s", "modelled", "traced step; no real step was measured here")
     spread = (1 + ratio.spread) * (1 + MODEL_ERROR) - 1
@@ -189,7 +205,7 @@ class _Prices:
 
     def __init__(self, work: Work, load: Load, device: DeviceProfile) -> None:
         shapes = [shape for step in load.typical for shape in step]
-        widest = max(shapes, key=lambda shape: (shape.rows * shape.length, shape.scored))
+        widest = max(shapes, key=lambda shape: (shape.rows * shape.length, shape.scored, shape.length))
 
         @cache
         def step(shape: Shape, copies: int = 1) -> Figures:
@@ -244,11 +260,20 @@ def _between(nodes: list[int], measured: list[Figures], length: int) -> Figures:
 def _checkpoint_seconds(
     settings: TrainSettings, state_bytes: float, seconds: float, steps: int, device: DeviceProfile
 ) -> float:  # fmt: skip
-    """Seconds of writing checkpoints and, at the end, the model; 0 where the writer's speed was not measured."""
+    """Seconds that checkpoints and, at the end, the model cost; 0 where the writer's speed was not measured.
+
+    A checkpoint in the background costs the time until training may go on, and then a share of one core.
+    """
     rate = device.rate(CHECKPOINT_RATE)
     if rate is None:
         return 0.0
     every = Interval.parse(settings.checkpoint_every)
-    count = 1 + int((steps if every.unit == "steps" else seconds) // every.amount)
+    count = int((steps if every.unit == "steps" else seconds) // every.amount)
+    whole = state_bytes / rate.per_s
+    blocked_rate = device.rate(CHECKPOINT_BLOCKED_RATE) if settings.async_checkpoints else None
+    each = whole
+    if blocked_rate is not None:
+        blocked = min(whole, state_bytes / blocked_rate.per_s)
+        each = blocked + (whole - blocked) / choose_arithmetic(settings, device).threads
     weights = 1 / 3  # the state is weights and two moments; the model's file is the weights alone
-    return (count + weights) * state_bytes / rate.per_s
+    return count * each + (1 + weights) * whole  # the last one is waited for

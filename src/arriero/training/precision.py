@@ -12,33 +12,56 @@ from typing import Literal
 from arriero.artifacts.commit import write_json_atomic
 from arriero.artifacts.host import usable_cores
 from arriero.cost.device import DeviceProfile, load_profile
+from arriero.errors import ArrieroError
 from arriero.training.settings import TrainSettings
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp8"]
 _CHOSEN = "arithmetic.json"
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What decides on the last bit of every result, besides the code: precision and number of threads."""
+    """What decides on the last bit of every result, besides the code: precision, number of threads, device."""
 
     precision: Precision
     threads: int
+    device: str = "cpu"
 
     @property
     def dtype(self) -> str:
         """The name that torch gives to the dtype of the products."""
-        return "bfloat16" if self.precision == "bf16" else "float32"
+        return "float32" if self.precision == "fp32" else "bfloat16"
 
 
 def choose_arithmetic(settings: TrainSettings, profile: DeviceProfile | None) -> Arithmetic:
-    """Resolve ``auto`` precision (bf16 only where this machine's profile measured that it pays) and threads."""
-    precision: Precision
-    if settings.precision == "auto":
-        precision = "bf16" if profile is not None and profile.bf16_pays else "fp32"
-    else:
-        precision = settings.precision
-    return Arithmetic(precision, settings.threads or usable_cores())
+    """Resolve ``auto``: the device, precision (bf16 on a GPU that has it, on a processor only where its profile
+    measured that it pays) and threads.
+
+    Raises:
+        ArrieroError: the settings name a GPU, and there is none.
+    """
+    device, precision = _device(settings), settings.precision
+    if precision == "auto":
+        pays = _gpu_has_bf16() if device == "cuda" else profile is not None and profile.bf16_pays
+        precision = "bf16" if pays else "fp32"
+    return Arithmetic(precision, settings.threads or usable_cores(), device)
+
+
+def _device(settings: TrainSettings) -> str:
+    if settings.device == "cpu":
+        return "cpu"
+    import torch
+
+    there = torch.cuda.is_available()
+    if settings.device == "cuda" and not there:
+        raise ArrieroError("device cuda: torch sees no NVIDIA GPU here; set device to cpu or auto")
+    return "cuda" if there else "cpu"
+
+
+def _gpu_has_bf16() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported()
 
 
 def kept_arithmetic(settings: TrainSettings, state: Path) -> Arithmetic:
@@ -55,10 +78,11 @@ def kept_arithmetic(settings: TrainSettings, state: Path) -> Arithmetic:
 
 
 def autocast(precision: Precision, device: str = "cpu") -> AbstractContextManager[object]:
-    """Run products and attention in bf16 over fp32 weights, or leave everything in fp32."""
+    """Run products and attention in bf16 over fp32 weights (also where the blocks' products are in fp8), or leave
+    everything in fp32."""
     import torch
 
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device, torch.bfloat16, enabled=precision != "fp32")
 
 
 @contextmanager

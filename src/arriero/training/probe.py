@@ -28,18 +28,18 @@ CONFIG = DecoderConfig(
 )
 ROWS = 8
 STEP_RATE, CHECKPOINT_RATE = "pretrain.steps.{dtype}", "pretrain.checkpoint_bytes"
+CHECKPOINT_BLOCKED_RATE = "pretrain.checkpoint_blocked_bytes"
 DTYPES: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
 _SECONDS = 1.0
 _LEAST_SPREAD = 0.1
 
 
 def measure() -> dict[str, Rate]:
-    """Steps per second of the known model in fp32 and bf16, and bytes per second of writing its checkpoint."""
+    """Steps per second of the known model in fp32 and bf16, and bytes per second of a checkpoint."""
     rates = {}
     for dtype, precision in DTYPES.items():
         rates[STEP_RATE.format(dtype=dtype)] = _steps_per_s(precision)
-    rates[CHECKPOINT_RATE] = _checkpoint_bytes_per_s()
-    return rates
+    return rates | _checkpoint_bytes_per_s()
 
 
 def _steps_per_s(precision: Precision) -> Rate:
@@ -49,7 +49,8 @@ def _steps_per_s(precision: Precision) -> Rate:
     from arriero.models.decoder import Decoder
     from arriero.training.objectives.base import Shape
     from arriero.training.objectives.causal import CausalObjective, PlannedWindows
-    from arriero.training.optimizer import clip_gradients, make_optimizer
+    from arriero.training.optimizers.clipping import clip_gradients
+    from arriero.training.optimizers.make import make_optimizer
     from arriero.training.step import accumulate
 
     keep_freed_memory()
@@ -63,7 +64,7 @@ def _steps_per_s(precision: Precision) -> Rate:
     generator = torch.Generator().manual_seed(0)
     batch.ids.random_(CONFIG.vocab_size, generator=generator)
     batch.targets.random_(CONFIG.vocab_size, generator=generator)
-    optimizer = make_optimizer(model.parameters(), TrainSettings())
+    optimizer = make_optimizer(model, TrainSettings())
     parameters = list(model.parameters())
     times: list[float] = []
     deadline = time.perf_counter() + _SECONDS
@@ -79,22 +80,31 @@ def _steps_per_s(precision: Precision) -> Rate:
     return Rate(per_s=1 / middle, spread=max(_LEAST_SPREAD, times[-1] / times[0] - 1), unit="steps")
 
 
-def _checkpoint_bytes_per_s() -> Rate:
-    """Of the real writer, hash and fsync included, in the folder for temporary files."""
+def _checkpoint_bytes_per_s() -> dict[str, Rate]:
+    """Of the real writer, in the folder for temporary files: until training may go on, and until all is done."""
     import torch
 
-    from arriero.training.checkpoint import CheckpointStore
+    from arriero.training.checkpoints.retention import Retention
+    from arriero.training.checkpoints.store import CheckpointStore
 
-    block = {"a": torch.zeros(4 << 20)}
-    times = []
+    state = {str(number): torch.zeros(1 << 20) for number in range(8)}
+    blocked, whole = [], []
     with tempfile.TemporaryDirectory(prefix="arriero-") as folder:
-        store = CheckpointStore(Path(folder), 1, lambda line: None)
-        for step in range(3):
+        store = CheckpointStore(Path(folder), Retention(1), lambda line: None)
+        for step in range(4):
             start = time.perf_counter()
-            store.save(step, block, {})
-            times.append(time.perf_counter() - start)
-    times.sort()
-    return Rate(per_s=block["a"].nbytes / times[1], spread=max(0.5, times[-1] / times[0] - 1), unit="B")
+            store.save(step, state, {}, wait=False)
+            blocked.append(time.perf_counter() - start)
+            store.settle()
+            whole.append(time.perf_counter() - start)
+    size = sum(tensor.nbytes for tensor in state.values())
+    return {CHECKPOINT_BLOCKED_RATE: _rate(size, blocked[1:]), CHECKPOINT_RATE: _rate(size, whole[1:])}
+
+
+def _rate(size: int, times: list[float]) -> Rate:
+    """Bytes per second; the first time, which imports torch's checkpoint, is left out by the caller."""
+    times = sorted(times)
+    return Rate(per_s=size / times[1], spread=max(0.5, times[-1] / times[0] - 1), unit="B")
 
 
 @lru_cache(maxsize=8)

@@ -67,7 +67,9 @@ class Seq2SeqSettings(TrainSettings):
     label_smoothing: float = Field(
         default=0.1, ge=0, lt=1, description="share of each target token's weight spread over the vocabulary"
     )
-    duration: DurationText = Field(default="10 epochs", description="'2e6 tokens', '3 epochs' or '500 steps'")
+    duration: DurationText = Field(
+        default="10 epochs", description="'2e6 tokens', '3 epochs', '500 steps' or '20 x parameters'"
+    )
     schedule: Schedule = Field(
         default="inverse_sqrt", description="course of the learning rate after the warm-up"
     )
@@ -133,6 +135,7 @@ class TrainSeq2Seq(Stage[Seq2SeqSettings]):
 
         tokenizer: TokenizerSpec = specs["tokenizer"]
         config = settings.config(vocab_size=tokenizer.vocab_size, pad_id=0, eos_id=0, start_id=0)
+        settings = settings.for_model(planned_model_spec(config).n_parameters)
         (train, _), (held, _) = (
             _fitting([_planned(pair, tokenizer.bytes_per_token) for pair in part], settings.context_length)
             for part in _split(settings)
@@ -178,6 +181,7 @@ class TrainSeq2Seq(Stage[Seq2SeqSettings]):
             )
         )  # fmt: skip
         model.init_weights(context.seed)
+        settings = settings.for_model(sum(model.parameter_counts().values()))
         start = model.config.start_id
         objective = Seq2SeqObjective(pairs, start, settings.label_smoothing)
         arithmetic = kept_arithmetic(settings, context.state)

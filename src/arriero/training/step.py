@@ -24,7 +24,7 @@ def accumulate(
     """
     sums: dict[str, torch.Tensor] = {}
     for batch in batches:
-        with autocast(precision, batch.ids.device.type):
+        with autocast(precision, batch.device.type):
             loss, figures = objective.loss_sum(model, batch)
         (loss / weight).backward()
         for name, value in {"loss": loss.detach(), **figures}.items():

@@ -6,17 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from arriero.cost.device import DeviceProfile
 from arriero.cost.roofline import seconds
 from arriero.cost.trace import Trace, trace
 from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
+from arriero.models.decoder import by_document
+from arriero.models.decoder_config import DecoderConfig
 from arriero.models.layers.attention import EXPLICIT_LENGTH
+from arriero.models.layers.documents import Documents
+from arriero.training.ema import WeightAverage
 from arriero.training.evaluation import loss_without_gradient
 from arriero.training.objectives.base import Batch, Objective, Shape
 from arriero.training.objectives.head import head_parameters
-from arriero.training.optimizer import clip_gradients, make_optimizer
+from arriero.training.optimizers.clipping import clip_gradients
+from arriero.training.optimizers.make import make_optimizer
 from arriero.training.precision import Precision
+from arriero.training.recompute import wrap_blocks
 from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
 
@@ -63,21 +71,36 @@ def step_figures(work: Work, shapes: list[Shape], device: DeviceProfile | None) 
     """Micro-batches of these shapes, clipping and the optimizer's update."""
 
     def run(state: list[Any]) -> None:
-        model, optimizer, *batches = state
+        model, optimizer, average, *batches = state
         weight = sum(work.objective.weight(batch) for batch in batches)
         accumulate(model, work.objective, batches, weight, work.precision)
         clip_gradients([p for p in model.parameters() if p.requires_grad], work.settings.grad_clip)
         optimizer.step()
+        average.update(1)
         optimizer.zero_grad(set_to_none=True)
 
     return _by_depth(work, shapes, run, device)
+
+
+def update_flops(work: Work) -> float:
+    """Arithmetic of one update by the optimizer: Muon's products; the others have none."""
+    if work.settings.optimizer != "muon":
+        return 0.0
+
+    def run(state: list[Any]) -> None:
+        model, optimizer, *_ = state
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p) if p.requires_grad else None
+        optimizer.step()
+
+    return _by_depth(work, [], run, None).flops
 
 
 def evaluation_figures(work: Work, shape: Shape, device: DeviceProfile | None) -> Figures:
     """One micro-batch without gradients."""
 
     def run(state: list[Any]) -> None:
-        model, _, batch = state
+        model, _, _, batch = state
         loss_without_gradient(model, work.objective, batch, work.precision)
 
     return _by_depth(work, [shape], run, device)
@@ -99,9 +122,12 @@ def _trace(work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[
         model = build_model(config)
         work.adapt(model)
         head_parameters(model)  # found once in a run, so not a part of the step
-        optimizer = make_optimizer(model.parameters(), work.settings)
+        wrap_blocks(model, work.settings.activation_checkpointing)
+        optimizer = make_optimizer(model, work.settings)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        average = WeightAverage(trained, optimizer, work.settings.ema_decay)
         # no tensor of optimizer.state hides from the tracker: they are made here, under it
-        return [model, optimizer, *(work.objective.synthetic(shape) for shape in shapes)]
+        return [model, optimizer, average, *(work.objective.synthetic(shape) for shape in shapes)]
 
     return trace(make, run)
 
@@ -122,12 +148,18 @@ class TracedFlops:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._factors: dict[tuple[bool, bool], tuple[float, float, float]] = {}
+        self._update: float | None = None
 
     def training(self, batch: Batch) -> float:
         return self._count(batch, True)
 
     def evaluation(self, batch: Batch) -> float:
         return self._count(batch, False)
+
+    def update(self) -> float:
+        if self._update is None:
+            self._update = update_flops(self._work)
+        return self._update
 
     def _count(self, batch: Batch, train: bool) -> float:
         rows, length = batch.ids.shape
@@ -137,7 +169,20 @@ class TracedFlops:
             self._factors[short, train] = self._solve(short, train, batch.segments is not None)
         linear, square, head = self._factors[short, train]
         extra = self._work.objective.head_recomputed(scored, self._work.config.vocab_size) if train else 0
-        return rows * length * linear + rows * length**2 * square + scored * head * (1 + extra / 3)
+        return rows * length * linear + self._pairs(batch) * square + scored * head * (1 + extra / 3)
+
+    def _pairs(self, batch: Batch) -> int:
+        """Squares of the lengths of what is attended at once: documents, or whole rows."""
+        rows, length = batch.ids.shape
+        config, dtype = self._work.config, torch.float32 if self._work.precision == "fp32" else torch.bfloat16
+        if (
+            batch.segments is None
+            or not isinstance(config, DecoderConfig)
+            or not by_document(config, length, dtype)
+        ):
+            return rows * length**2
+        documents = Documents.of(batch.segments)
+        return rows * length**2 if documents is None else sum(n**2 for n in documents.lengths)
 
     def _solve(self, short: bool, train: bool, masked: bool) -> tuple[float, float, float]:
         unit = 8 if short else EXPLICIT_LENGTH
@@ -156,7 +201,6 @@ class TracedFlops:
         return body - square * near, square, head
 
     def _flops(self, shape: Shape, train: bool) -> float:
-        figures = (
-            step_figures(self._work, [shape], None) if train else evaluation_figures(self._work, shape, None)
-        )
-        return figures.flops
+        if train:
+            return step_figures(self._work, [shape], None).flops - self.update()
+        return evaluation_figures(self._work, shape, None).flops

@@ -12,6 +12,7 @@ from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig, decoder_config
 from arriero.stage import Context, ModelSpec
 from arriero.training.settings import TrainSettings
+from arriero.training.tasks import TaskSettings
 
 if TYPE_CHECKING:
     from arriero.models.decoder import Decoder
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ADAPTER_FOLDER = "adapter"
 
 
-class AdaptSettings(TrainSettings):
+class AdaptSettings(TrainSettings, TaskSettings):
     """Data, held-out share, row length and adapters."""
 
     data: list[InputPath] = Field(min_length=1, description="JSONL(.gz) files of examples")

@@ -12,6 +12,7 @@ from arriero.errors import ArrieroError
 from arriero.stage import Context, Input, Inputs, ModelSpec, Outcome, Plan, Specs, Stage, register
 from arriero.training.duration import DurationText
 from arriero.training.precision import choose_arithmetic, kept_arithmetic
+from arriero.training.tasks import in_run_tasks
 from arriero.tuning.adapt import (
     AdaptSettings,
     adapter_setup,
@@ -94,12 +95,13 @@ class Sft(Stage[SftSettings]):
         result = train(
             model, objective, settings, context, arithmetic=arithmetic, heldout=SftObjective(held_rows),
             flops=TracedFlops(Work(model.config, objective, settings, arithmetic.precision, adapt)),
+            tasks=in_run_tasks(settings, tokenizer, model.config.context_length, chat=True),
         )  # fmt: skip
         facts |= {"data": counts, "heldout_data": held_counts, **training_facts(result, load_profile())}
         if facts["heldout"]:
             facts["heldout_answer_loss"] = {
-                "before": facts["heldout"][0]["loss"], "after": facts["heldout"][-1]["loss"],
-                "tokens": int(facts["heldout"][-1]["weight"]), "unit": "nats a supervised token",
+                "before": facts["heldout"][0]["loss"], "after": facts["heldout_model"]["loss"],
+                "tokens": int(facts["heldout_model"]["weight"]), "unit": "nats a supervised token",
             }  # fmt: skip
         return Outcome(write_adapted(model, tokenizer, settings, context), facts, settings.licenses())
 

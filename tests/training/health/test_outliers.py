@@ -35,7 +35,8 @@ def test_an_outlier_is_skipped_and_not_remembered() -> None:
     assert verdict.decision == "skip" and "the loss 4 is above" in verdict.why
     assert made.history.losses == before and made.history.bad_since == 33
     assert "gradient norm" in made.judge(34, 2.0, 30.0).why
-    assert made.judge(35, 2.0, 1.0).decision == "take" and made.history.bad == 0
+    assert made.judge(35, 2.0, 2.9).decision == "take", "less than three times the mean does no harm"
+    assert made.judge(36, 2.0, 1.0).decision == "take" and made.history.bad == 0
 
 
 def test_low_values_are_never_outliers() -> None:
@@ -53,6 +54,12 @@ def test_outliers_that_do_not_end_are_a_spike_and_then_the_end() -> None:
     assert found == ["skip", "skip", "skip", "roll back", "skip", "stop"]
     made = rule({"spike_steps": 0})
     assert [made.judge(33 + i, 50.0, 1.0).decision for i in range(6)] == ["skip"] * 5 + ["stop"]
+
+
+def test_a_gradient_that_stays_large_is_the_runs_new_course() -> None:
+    made = rule()
+    assert [made.judge(33 + i, 2.0, 9.0).decision for i in range(6)] == ["skip"] * 3 + ["take"] * 3
+    assert made.history.norms == [9.0] * 3
 
 
 @settings(max_examples=50, deadline=None)

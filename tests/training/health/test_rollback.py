@@ -31,13 +31,16 @@ class Disturbed(CausalObjective):
     def __init__(self, inner: CausalObjective, factors: dict[frozenset[int], float]) -> None:
         super().__init__(inner._windows, 24, document_mask=True)
         self.factors, self.asked = factors, list[list[int]]()
+        self.made: dict[bytes, list[int]] = {}
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        self.asked.append(list(indices))
-        return super().batch(indices)
+        made = super().batch(indices)
+        self.made[made.ids.numpy().tobytes()] = list(indices)  # made ahead of its step, in another thread
+        return made
 
     def loss_sum(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         loss, figures = super().loss_sum(model, batch)
+        self.asked.append(self.made[batch.ids.numpy().tobytes()])
         return loss * self.factors.get(frozenset(self.asked[-1]), 1.0), figures
 
 
@@ -136,7 +139,7 @@ def test_stopped_within_a_spike_it_goes_on_bit_for_bit(
     assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
-def test_without_a_checkpoint_from_before_the_run_goes_on_skipping(
+def test_without_a_checkpoint_from_before_the_run_takes_its_new_course(
     make_model: Make, make_context: Make, causal: CausalObjective, fp32: Arithmetic
 ) -> None:
     settings = SETTINGS.model_copy(update={"checkpoint_every": "1000 steps"})

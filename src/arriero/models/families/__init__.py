@@ -24,6 +24,9 @@ FAMILIES = {
     "falcon": "falcon",
     "mpt": "mpt",
     "starcoder": "gpt_bigcode",
+    # decoders that transformers has not, in folders of Arriero's own
+    "gopher": "arriero_gopher",
+    "codegeex": "arriero_codegeex",
     # encoders
     "bert": "bert",
     "roberta": "roberta",

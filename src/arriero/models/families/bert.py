@@ -149,6 +149,7 @@ FAMILY = Family(
     # published folders hold position_ids, and all that pre-training left whatever the task
     ignored=("position_ids", "pooler.dense.weight", "pooler.dense.bias", "seq_relationship.weight",
              "seq_relationship.bias", "predictions.decoder.weight", "predictions.decoder.bias"),
+    twins={"predictions.bias": "predictions.decoder.bias"},
     renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     read=read_common,
     write=write_common,

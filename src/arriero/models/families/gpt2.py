@@ -34,6 +34,7 @@ FIXED = {
     "embedding_norm": False,
     "positions": "learned",
     "position_offset": 0,
+    "top_query": False,
     "gated": False,
     "sliding_window": None,
     "qkv_bias": True,

@@ -74,6 +74,7 @@ FAMILY = Family(
         "norm_eps": 1e-5,
         "embedding_norm": False,
         "positions": "learned",
+        "top_query": False,
         "position_offset": _OFFSET,
         "gated": False,
         "sliding_window": None,

@@ -25,6 +25,7 @@ FAMILY = replace(
         },
         "sequence_classification": {"head.dense": "classifier.dense", "head.out": "classifier.out_proj"},
     },
+    twins={"lm_head.bias": "lm_head.decoder.bias"},
     ignored=("position_ids", "pooler.dense.weight", "pooler.dense.bias", "decoder.weight", "decoder.bias"),
     cite="Liu et al. 2019, arXiv 1907.11692",
 )

@@ -9,10 +9,18 @@ _OURS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "quick_gelu": "gelu_quick",
     "relu": "relu",
     "tanh": "tanh",
 }
-_THEIRS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "tanh": "tanh"}
+_THEIRS = {
+    "silu": "silu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_new",
+    "gelu_quick": "quick_gelu",
+    "relu": "relu",
+    "tanh": "tanh",
+}
 
 
 def ours_of(name: str) -> str:

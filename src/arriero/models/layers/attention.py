@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arriero.models.layers.documents import Documents
+from arriero.models.layers.explicit_attention import attend_explicit
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.masks import AttentionRule
 from arriero.models.layers.positions import alibi_slopes
 from arriero.models.layers.rotary import rotate
 from arriero.models.protocol import AttentionCache
+
+Places = Any
+"""What an attention is told of the tokens' places: each kind knows its own, and its docstring says which."""
 
 EXPLICIT_LENGTH = 512
 """Up to here bfloat16 scores are worked out whole on the CPU: torch's fused kernel takes three times as long."""
@@ -66,28 +71,42 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor] | None = None,
-        mask: Tensor | None = None,
+        places: Places = None,
+        mask: Tensor | Documents | None = None,
         cache: AttentionCache | None = None,
     ) -> Tensor:
         """x [B, T, d_model] -> [B, T, d_model].
 
         Args:
-            angles: of the rotary embedding; None leaves queries and keys as they are.
+            places: what tells the tokens' places here: cosines and sines of the rotary embedding; None leaves queries
+                and keys as they are.
             mask: added to the scores: broadcastable to [B, H, T, T], in the dtype of the products, 0 and -inf and the
-                like; None: causality alone (or nothing). A mask replaces causality, so it must hold it.
+                like; None: causality alone (or nothing). A mask replaces causality, so it must hold it. Or documents,
+                for kinds of attention that need no more than to stay inside each.
             cache: attends in place of this layer; then ``mask`` must be None.
         """
-        q, k = self._heads(self.q_proj(x), self.n_heads), self._heads(self.k_proj(x), self.n_kv_heads)
-        if angles is not None:
-            q, k = rotate(q, *angles), rotate(k, *angles)
+        q, k = self._queries_keys(x, places)
         v = self._heads(self.v_proj(x), self.n_kv_heads)
-        if cache is not None:
-            out = cache.attend(self.layer, q, k, v, self.rule)
-        else:
-            out = attend(q, k, v, mask, self.causal, self.scale)
+        out = self._attend(q, k, v, places, mask, cache)
         result: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
         return result
+
+    def _queries_keys(self, x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+        q, k = self._heads(self.q_proj(x), self.n_heads), self._heads(self.k_proj(x), self.n_kv_heads)
+        return (q, k) if places is None else (rotate(q, *places), rotate(k, *places))
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        places: Places,
+        mask: Any,
+        cache: AttentionCache | None,
+    ) -> Tensor:
+        if cache is not None:
+            return cache.attend(self.layer, q, k, v, self.rule)
+        return attend(q, k, v, mask, self.causal, self.scale)
 
     def _heads(self, x: Tensor, n_heads: int) -> Tensor:
         return x.view(x.shape[0], x.shape[1], n_heads, self.head_dim).transpose(1, 2)
@@ -121,37 +140,42 @@ class CrossAttention(nn.Module):
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = True, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | Documents | None,
+    causal: bool = True,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention of q [B, H, T, Dh] over k, v [B, Hkv, S, Dh] -> [B, H, T, Dh].
 
     Args:
-        mask: additive, broadcastable to [B, H, T, S]; it replaces causality.
+        mask: additive, broadcastable to [B, H, T, S]; it replaces causality. Or the documents of the rows: attention
+            stays inside each, causal or not.
         causal: without a mask, token t sees keys 0 .. t.
         scale: of the scores, by default Dh^-1/2.
     """
+    if isinstance(mask, Documents):
+        return _attend_documents(q, k, v, mask, causal, scale)
     causal = causal and mask is None
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= EXPLICIT_LENGTH:
-        return _attend_explicit(q, k, v, mask, causal, scale)
+        return attend_explicit(q, k, v, mask, causal, scale)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
 
 
-def _attend_explicit(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+def _attend_documents(
+    q: Tensor, k: Tensor, v: Tensor, documents: Documents, causal: bool, scale: float | None
 ) -> Tensor:
-    """Two batched products; the query heads that share a key head lie one below the other in one matrix."""
-    batch, n_heads, length, head_dim = q.shape
-    n_kv_heads, n_keys = k.shape[1], k.shape[2]
-    group = n_heads // n_kv_heads
-    if causal:
-        mask = torch.full((length, n_keys), -math.inf, dtype=q.dtype, device=q.device).triu_(1)
-    queries = (q * (head_dim**-0.5 if scale is None else scale)).reshape(
-        batch, n_kv_heads, group * length, head_dim
-    )
-    scores = torch.matmul(queries, k.transpose(2, 3)).view(batch, n_heads, length, n_keys)
-    if mask is not None:
-        scores = scores.add_(mask)
-    weights = torch.softmax(scores, dim=-1).to(v.dtype)
-    return torch.matmul(weights.view(batch, n_kv_heads, group * length, n_keys), v).view(q.shape)
+    """Each document by itself: rows are laid end to end, cut, and put together again."""
+
+    def cut(x: Tensor) -> tuple[Tensor, ...]:
+        rows: Tensor = x.transpose(1, 2).flatten(0, 1).unsqueeze(0)
+        return rows.split(documents.lengths, dim=1)
+
+    parts = [
+        attend(a.transpose(1, 2), b.transpose(1, 2), c.transpose(1, 2), None, causal, scale).transpose(1, 2)
+        for a, b, c in zip(cut(q), cut(k), cut(v), strict=True)
+    ]
+    return torch.cat(parts, dim=1).view(q.shape[0], q.shape[2], q.shape[1], -1).transpose(1, 2)

@@ -16,23 +16,36 @@ class AttentionRule:
     Attributes:
         window: a token sees itself and ``window - 1`` tokens before it (Mistral, arXiv 2310.06825).
         slopes: float [H], ALiBi's penalty of each head for a step of distance.
+        by_distance: [B, H, T, D], what is added to the score of each query for a key 0, 1 ... D - 1 tokens before it.
+            It follows from a layer's queries, so each layer has a rule of its own.
     """
 
     window: int | None
     slopes: Tensor | None
+    by_distance: Tensor | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Every layer of the model has the same rule."""
+        return self.by_distance is None
 
     def apply(self, allowed: Tensor, distance: Tensor, dtype: torch.dtype) -> Tensor:
-        """Additive mask [..., 1 or H, T, S].
+        """Additive mask [..., 1 or H, T, S]; with ``by_distance`` [B, H, T, S].
 
         Args:
             allowed: bool [..., T, S]: what causality lets through.
-            distance: [..., T, S]: how far the key lies before the query, in tokens.
+            distance: int64 [..., T, S]: how far the key lies before the query, in tokens; less than D.
         """
         if self.window is not None:
             allowed = allowed & (distance < self.window)
         mask = torch.zeros((), dtype=dtype, device=allowed.device)
         if self.slopes is not None:
             mask = (-self.slopes.float()[:, None, None] * distance.unsqueeze(-3)).to(dtype)
+        if self.by_distance is not None:
+            index = distance.clamp(min=0).unsqueeze(-3)
+            mask = mask + self.by_distance.gather(-1, index.expand(*self.by_distance.shape[:-1], -1)).to(
+                dtype
+            )
         return torch.where(allowed.unsqueeze(-3), mask, torch.full_like(mask, -math.inf))
 
 

@@ -39,7 +39,9 @@ class Work:
 
 def bits(tensor: torch.Tensor) -> int:
     """Sum of the elements' bits as integers, modulo 2^64: no single flipped bit leaves it as it was."""
-    values = tensor.detach().contiguous()
+    values = getattr(
+        tensor.detach(), "_local_tensor", tensor.detach()
+    ).contiguous()  # of a DTensor: this rank's part
     return int(values.view(_INTEGER[values.element_size()]).sum(dtype=torch.int64))
 
 

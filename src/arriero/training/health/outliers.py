@@ -14,6 +14,8 @@ from typing import Literal
 
 from arriero.training.health.settings import HealthSettings
 
+LEAST_LOSS, LEAST_NORM = 0.1, 2.0
+"""An outlier is above the mean by so many times the mean, at least."""
 Decision = Literal["take", "skip", "roll back", "stop"]
 
 
@@ -47,7 +49,12 @@ class History:
 
 
 class OutlierRule:
-    """Judges every step before the weights are updated; a function of the run's history alone."""
+    """Judges every step before the weights are updated; a function of the run's history alone.
+
+    An outlier lies beyond the deviations and is some way above the mean too: in a calm stretch the deviation alone
+    would make outliers of steps that do no harm. A gradient that stays large while the loss is as before is a new
+    stretch of the run, not a spike (clipping bounds what it does), so after ``spike_steps`` of it the rule starts anew.
+    """
 
     def __init__(self, settings: HealthSettings, history: History) -> None:
         self._settings = settings
@@ -55,19 +62,26 @@ class OutlierRule:
 
     def judge(self, step: int, loss: float, grad_norm: float) -> Verdict:
         """The verdict on step ``step`` (counted from 1), and the history with it in it."""
-        why = self._fault(loss, grad_norm)
-        history = self.history
+        history, settings = self.history, self._settings
+        why, harmless = self._fault(loss, grad_norm)
+        if why and harmless and settings.spike_steps and history.bad + 1 >= settings.spike_steps:
+            self.start_anew()
+            why = ""
         if not why:
             self._remember(loss, grad_norm)
             return TAKE
         if not history.bad:
             history.bad_since = step
         history.bad += 1
-        if history.bad >= self._settings.most_skips:
+        if history.bad >= settings.most_skips:
             return Verdict("stop", f"{why}; it is the {history.bad}th such step without a good one between")
-        if self._settings.spike_steps and history.bad == self._settings.spike_steps:
+        if settings.spike_steps and history.bad == settings.spike_steps:
             return Verdict("roll back", why)
         return Verdict("skip", why)
+
+    def start_anew(self) -> None:
+        """Forget the steps before: what comes now is ordinary."""
+        self.history.losses, self.history.norms = [], []
 
     def _remember(self, loss: float, grad_norm: float) -> None:
         history, window = self.history, self._settings.window
@@ -75,25 +89,25 @@ class OutlierRule:
         history.losses = [*history.losses, loss][-window:]
         history.norms = [*history.norms, grad_norm][-window:]
 
-    def _fault(self, loss: float, grad_norm: float) -> str:
-        for name, value, before in (
-            ("loss", loss, self.history.losses),
-            ("gradient norm", grad_norm, self.history.norms),
+    def _fault(self, loss: float, grad_norm: float) -> tuple[str, bool]:
+        """What is wrong with a step (empty: nothing), and whether it may be the run's new course."""
+        for name, value, before, least in (
+            ("loss", loss, self.history.losses, LEAST_LOSS),
+            ("gradient norm", grad_norm, self.history.norms, LEAST_NORM),
         ):
             if not math.isfinite(value):
-                return f"the {name} is {value:g}"
-            limit = self._limit(before)
+                return f"the {name} is {value:g}", False
+            limit = self._limit(before, least)
             if value > limit:
-                return f"the {name} {value:.4g} is above {limit:.4g}, an outlier among the last {len(before)} steps"
-        return ""
+                why = f"the {name} {value:.4g} is above {limit:.4g}, an outlier among the last {len(before)} steps"
+                return why, before is self.history.norms
+        return "", False
 
-    def _limit(self, values: Sequence[float]) -> float:
+    def _limit(self, values: Sequence[float], least: float) -> float:
         """Highest value that is taken; everything is, while less than half a window is known."""
         sigma = self._settings.outlier_sigma
         if not sigma or len(values) < self._settings.window // 2:
             return math.inf
         mean = math.fsum(values) / len(values)
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-        return (
-            mean + sigma * deviation + 1e-3 * abs(mean)
-        )  # values that are all alike leave room for rounding
+        return mean + max(sigma * deviation, least * abs(mean))

@@ -13,18 +13,20 @@ class HealthSettings(BaseModel):
     outlier_sigma: float = Field(
         default=6.0,
         ge=0,
-        description="a step is skipped when its loss or gradient norm lies so many standard deviations above the mean "
-        "of the steps before it; 0 = never",
+        description="a step is skipped when its loss or gradient norm lies so many standard deviations (and a tenth of the "
+        "mean, of the norm twice the mean) above the mean of the steps before it; 0 = never",
     )
     window: int = Field(default=128, ge=8, description="steps that the mean and the deviation are taken from")
     most_skips: int = Field(
-        default=16, ge=1, description="steps skipped one after the other before training stops with an error"
+        default=16,
+        ge=1,
+        description="steps skipped one after the other, for want of a finite loss, before training stops with an error",
     )
     spike_steps: int = Field(
         default=8,
         ge=0,
         description="outliers one after the other that make a spike: training goes back to the checkpoint before it "
-        "and passes over the data in between; 0 = never",
+        "and passes over the data in between; 0 = never. A gradient alone that stays large is taken as it is then",
     )
     most_rollbacks: int = Field(
         default=3, ge=0, description="spikes in a run before training stops with an error"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from arriero.training.batches import micro_batches
+from arriero.training.batches import Order, SampleOrder, SequentialOrder, micro_batches
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,11 @@ class Batch:
     tokens: int
 
     @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.ids.device
+
+    @property
     def shape(self) -> Shape:
         rows, length = self.ids.shape
         return Shape(rows, length, self.targets.shape[0], self.segments is not None)
@@ -73,6 +78,10 @@ class Objective(ABC):
 
     ordered: ClassVar[bool] = False
     """True when the samples must come in their own order, because something is carried from one to the next."""
+
+    drawn_anew: ClassVar[bool] = False
+    """True when a sample is another one in each epoch (its masks, its pair): ``batch`` and ``length`` then take
+    epoch * len(self) + index, from which both follow. Numbers below len(self) are those of epoch 0."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -104,6 +113,15 @@ class Objective(ABC):
             tokens=shape.rows * shape.length,
         )
 
+    @property
+    def grows(self) -> bool:
+        """True when :meth:`shaped` changes batches."""
+        return False
+
+    def shaped(self, batch: Batch, done: float) -> Batch:
+        """The batch as it goes through the model when this share of the run (0 to 1) is behind; as it is, for most."""
+        return batch
+
     def head_recomputed(self, scored: int, vocab_size: int) -> int:
         """How often the backward pass works out the head's logits of ``scored`` positions again."""
         return 0
@@ -111,6 +129,12 @@ class Objective(ABC):
     @abstractmethod
     def tokens_per_sample(self) -> float:
         """Mean tokens a sample is made of."""
+
+    def order(self, seed: int) -> Order:
+        """The order in which training sees the samples: a pure function of the seed and the position."""
+        if self.ordered:
+            return SequentialOrder(len(self))
+        return SampleOrder(len(self), seed, numbered=self.drawn_anew)
 
     def parts(self, indices: Sequence[int], size: int) -> list[list[int]]:
         """The samples of one step, or of one pass, in micro-batches of at most ``size``."""

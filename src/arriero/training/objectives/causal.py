@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from arriero.training.batches import Order
+from arriero.training.length_warmup import LengthWarmup, cut_rows
 from arriero.training.objectives.base import UNSCORED, Batch
 from arriero.training.objectives.next_token import NextToken
 
@@ -18,6 +20,13 @@ class Windows(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@runtime_checkable
+class OrderedWindows(Protocol):
+    """Windows that know the order in which training is to see them (data.mixed_windows.MixedWindows)."""
+
+    def order(self, seed: int) -> Order: ...
 
 
 class PlannedWindows:
@@ -47,12 +56,20 @@ class CausalObjective(NextToken):
         context_length: T.
         document_mask: attention stays inside a document. Without it a token may also look at the documents before
             its own in the window, as GPT-3 was trained (Brown et al. 2020); Llama 3 was trained with it.
+        warmup: shorter rows early in the run; None: whole windows throughout.
     """
 
-    def __init__(self, windows: Windows, context_length: int, document_mask: bool) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        context_length: int,
+        document_mask: bool,
+        warmup: LengthWarmup | None = None,
+    ) -> None:
         self._windows = windows
         self._context_length = context_length
         self._document_mask = document_mask
+        self._warmup = warmup
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -63,6 +80,18 @@ class CausalObjective(NextToken):
     def batch(self, indices: Sequence[int]) -> Batch:
         """Windows as rows: inputs [B, T], scored against the token that follows."""
         return self._rows(*self._windows.batch(indices))
+
+    def order(self, seed: int) -> Order:
+        """That of a mixture, where the windows are one; else a random one."""
+        return self._windows.order(seed) if isinstance(self._windows, OrderedWindows) else super().order(seed)
+
+    @property
+    def grows(self) -> bool:
+        return self._warmup is not None
+
+    def shaped(self, batch: Batch, done: float) -> Batch:
+        """Windows cut into rows of the length that this share of the run has."""
+        return batch if self._warmup is None else cut_rows(batch, self._warmup.length(done))
 
     def _rows(self, ids: np.ndarray, segments: np.ndarray) -> Batch:
         # every position goes through the head, scored or not: shapes that never change let the allocator give each

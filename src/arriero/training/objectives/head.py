@@ -37,7 +37,7 @@ def head_parameters(model: Any) -> list[torch.nn.Parameter]:
 
 def _find_head_parameters(model: Any) -> list[torch.nn.Parameter]:
     trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
+    if not trained or not hasattr(model, "logits"):  # no head over a vocabulary
         return []
     with torch.enable_grad():
         width = getattr(model, "width", model.config.d_model)
@@ -77,10 +77,13 @@ def loss_sum(
     With gradients, each block's gradient is worked out right after its loss, while its logits are at hand:
     nothing is kept and nothing is computed twice.
     """
-    rows = block_rows(model.config.vocab_size)
+    cut = getattr(model, "head_losses", None)  # a vocabulary over several processes has losses of its own
+    if cut is not None:
+        return cut.loss_sum(hidden, targets, label_smoothing)
     table = plain_table(model) if torch.is_grad_enabled() and not label_smoothing else None
     if table is not None:
-        return linear_loss_sum(hidden, targets, *table, rows)
+        return linear_loss_sum(hidden, targets, *table)
+    rows = block_rows(model.config.vocab_size)
     if torch.is_grad_enabled():
         result = _BlockedLoss.apply(
             hidden, targets, model.logits, rows, label_smoothing, *head_parameters(model)
@@ -98,6 +101,9 @@ def log_probs(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.
     For losses that are not a plain sum over tokens. The logits of up to four blocks are kept for the backward pass;
     of more, each block's are worked out again.
     """
+    cut = getattr(model, "head_losses", None)
+    if cut is not None:
+        return cut.log_probs(hidden, targets)
     vocab_size = model.config.vocab_size
     again = torch.is_grad_enabled() and recomputes(len(targets), vocab_size)
     rows = block_rows(vocab_size)

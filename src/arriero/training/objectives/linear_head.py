@@ -13,19 +13,32 @@ from torch import Tensor
 
 from arriero.models.layers.precision import product_dtype
 from arriero.products import linear, matmul, uses_onednn
-from arriero.training.objectives.base import UNSCORED
+from arriero.training.objectives.base import SCORED_STEP, UNSCORED
+
+CACHED_SCORES = 1 << 21
+"""Scores whose softmax is taken at a time on a processor: 8 MiB in float32, which its caches hold."""
+BLOCK_BYTES, MOST_ROWS = 1 << 27, 2048
+"""Memory of the scores that are there at a time, and the rows from which on products get no faster."""
+
+
+def rows_at_once(vocab_size: int, dtype: torch.dtype) -> int:
+    """Positions whose scores are worked out at a time: a number of rows that products like."""
+    rows = min(MOST_ROWS, BLOCK_BYTES // (vocab_size * dtype.itemsize))
+    return max(1, rows - rows % SCORED_STEP if rows > SCORED_STEP else rows)
 
 
 def linear_loss_sum(
-    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, rows: int
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0
 ) -> Tensor:
     """Sum of the cross-entropies of ``targets`` [S] under ``hidden W^T + b``, fp32; for a backward pass to follow.
 
     Args:
         hidden: [S, d]. weight: [V, d]. bias: [V] or None.
-        rows: positions that are worked out at a time.
+        rows: positions that are worked out at a time; 0: as many as are fast and small.
     """
-    result: Tensor = _LinearLoss.apply(hidden, targets, weight, bias, rows, product_dtype(hidden))
+    dtype = product_dtype(hidden)
+    rows = rows or rows_at_once(len(weight), dtype)
+    result: Tensor = _LinearLoss.apply(hidden, targets, weight, bias, rows, dtype)
     return result
 
 
@@ -65,29 +78,52 @@ def _blocks(
     table, low_bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
     grad_hidden = torch.empty_like(hidden)
-    grad_weight = torch.zeros_like(weight) if weight.requires_grad else weight.new_empty(0)
+    grad_weight = weight.new_empty(0)
     grad_bias = weight.new_zeros(0) if bias is None else torch.zeros_like(bias)
     for start in range(0, len(targets), rows):
         block = slice(start, start + rows)
         scored = targets[block] != UNSCORED
-        chosen = targets[block].clamp(min=0)[:, None]
-        scores = linear(hidden[block], table, low_bias).float()
-        scores = torch.log_softmax(scores, dim=1)
-        total -= scores.gather(1, chosen).squeeze(1).mul(scored).sum()
-        errors = scores.exp_().scatter_add_(1, chosen, scores.new_full((), -1.0).expand_as(chosen)).to(dtype)
+        errors = linear(hidden[block], table, low_bias)
+        total += scores_to_errors(errors, targets[block].clamp(min=0)[:, None], scored[:, None])
         # a position that is not scored is left out of the narrow factors, which spares a pass over the wide one
         counts = scored[:, None].to(dtype)
         grad_hidden[block] = matmul(errors, table).mul_(counts)
         if weight.requires_grad:
-            _add_product(grad_weight, errors.t(), hidden[block] * counts)
+            grad_weight = _plus_product(grad_weight, weight.dtype, errors.t(), hidden[block] * counts)
         if bias is not None:
             grad_bias += counts.t().float().mm(errors.float()).squeeze(0)
+    if weight.requires_grad and not len(targets):
+        grad_weight = torch.zeros_like(weight)
     return total, grad_hidden, grad_weight, grad_bias
 
 
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """``total += a b``; in place where one library does both."""
+def scores_to_errors(scores: Tensor, targets: Tensor, scored: Tensor) -> Tensor:
+    """Turn scores [S, V] in place into softmax minus one-hot; returns the sum of the cross-entropies, fp32.
+
+    A few rows at a time, whose float32 values stay in the processor's cache; in memory the scores have one place, and
+    only in their own dtype.
+
+    Args:
+        targets: int64 [S, 1], each in 0 .. V - 1.
+        scored: bool [S, 1]: which of the cross-entropies count.
+    """
+    total = torch.zeros((), dtype=torch.float32, device=scores.device)
+    step = len(scores) if scores.is_cuda else max(1, CACHED_SCORES // scores.shape[1])
+    for start in range(0, len(scores), step):
+        part = slice(start, start + step)
+        wide, chosen = scores[part].float(), targets[part]
+        shares = torch.softmax(wide, dim=1)
+        # the highest share is never small, so its logarithm gives that of the softmax's denominator to the last digit
+        log_sum = wide.amax(dim=1, keepdim=True) - shares.amax(dim=1, keepdim=True).log_()
+        total += (log_sum - wide.gather(1, chosen)).mul_(scored[part]).sum()
+        scores[part] = shares.scatter_add_(1, chosen, shares.new_full((), -1.0).expand_as(chosen))
+    return total
+
+
+def _plus_product(total: Tensor, dtype: torch.dtype, a: Tensor, b: Tensor) -> Tensor:
+    """``total + a b`` in ``dtype``, in place where there is a total already; in one go where one library does both."""
+    if not total.numel():
+        return matmul(a, b).to(dtype)
     if total.dtype == a.dtype and not uses_onednn():
-        total.addmm_(a, b)
-    else:
-        total.add_(matmul(a, b))
+        return total.addmm_(a, b)
+    return total.add_(matmul(a, b))

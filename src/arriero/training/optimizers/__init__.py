@@ -1,0 +1,1 @@
+"""Optimizers: which parameter is updated how (roles), by which rule, and clipping before it."""

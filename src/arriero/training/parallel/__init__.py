@@ -1,0 +1,1 @@
+"""Training on several processes: data, tensor, sequence, context and pipeline parallelism."""

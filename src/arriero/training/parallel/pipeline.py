@@ -1,0 +1,176 @@
+"""A decoder's blocks cut over the stages of a pipeline (GPipe, arXiv 1811.06965; 1F1B, arXiv 1806.03377)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+
+from arriero.models.decoder import Decoder
+from arriero.models.layers.masks import segment_positions
+from arriero.training.objectives.base import Objective
+from arriero.training.parallel.grid import Grid
+from arriero.training.parallel.sequence import pad_right, padded_length
+from arriero.training.parallel.shared import Share, SharedObjective
+from arriero.training.parallel.view import View
+from arriero.training.precision import Precision, autocast
+
+SCHEDULES = {"1f1b": Schedule1F1B, "gpipe": ScheduleGPipe}
+
+
+class NumberedBlocks(nn.Module):
+    """Some of a model's blocks under their numbers, so that their parameters keep their names."""
+
+    def __init__(self, blocks: Sequence[nn.Module], first: int) -> None:
+        super().__init__()
+        for number, block in enumerate(blocks, start=first):
+            self.add_module(str(number), block)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self._modules[name] for name in self._modules)
+
+    def __getitem__(self, index: int) -> nn.Module:
+        return list(self)[index]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+class Stage(nn.Module):
+    """One stage's part of a decoder: ids [B, T] or the stream [B, T, d] -> the stream, or at the end hidden vectors."""
+
+    def __init__(self, model: Decoder, first: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.first = first
+
+    def forward(self, x: Tensor, segments: Tensor | None = None) -> Tensor:
+        positions = None if segments is None else segment_positions(segments)
+        if self.first:
+            x = self.model.embed(x, positions)
+        return self.model.body(x, positions=positions, segments=segments)
+
+
+def cut_blocks(model: Decoder, stage: int, of: int) -> None:
+    """Leave in ``model`` what this stage computes: the embedding in the first, norm and head in the last (with a tied
+    table the last has it too)."""
+    per_stage = len(model.blocks) // of
+    start, last = stage * per_stage, stage == of - 1
+    own = list(model.blocks)[start : start + per_stage]
+    model.blocks = NumberedBlocks(own, start)
+    if stage:
+        model.positions = model.embedding_norm = None
+    if not last:
+        model.norm = model.head = model.head_bias = None
+    if stage and not (last and model.config.tie_embeddings):
+        del model.embedding
+
+
+class _Received:
+    """What an objective sees of the model in the last stage: vectors that are there already, and the head."""
+
+    def __init__(self, view: View | Decoder, hidden: Tensor) -> None:
+        self._view = view
+        self._hidden = hidden
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+    def hidden(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+        return self._hidden[: ids.shape[0], : ids.shape[1]]
+
+
+class Pipeline:
+    """Runs the micro-batches of a step through the stages.
+
+    Args:
+        model: this stage's part.
+        view: gives the head's losses in the last stage.
+    """
+
+    def __init__(self, model: Decoder, view: Any, grid: Grid, schedule: str, device: torch.device) -> None:
+        place, self._of = grid.place.pipeline, grid.layout.pipeline
+        self._first, self._last = place == 0, place == self._of - 1
+        self._stage = Stage(model, self._first)
+        self._view = view
+        self._grid = grid
+        self._device = device
+        self._kind = SCHEDULES[schedule]
+        self._schedules: dict[tuple[Any, ...], Any] = {}
+        self._pending: list[Share] = []
+        self._scale = 1.0
+        self._figures: dict[int, dict[str, Tensor]] = {}
+        self._objective: Any = None
+
+    def accumulate(
+        self, model: Any, objective: SharedObjective, batches: Sequence[Share], weight: int, precision: Precision
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """As ``step.accumulate``; the sums are known in the last stage alone."""
+        ids, segments = self._stacked(batches)
+        self._pending, self._scale, self._figures = list(batches), 1 / weight, {}
+        self._objective = objective.inner
+        schedule = self._schedule(len(batches), ids, segments is not None)
+        others = {} if segments is None else {"segments": segments}
+        if self._last:
+            others["target"] = torch.arange(len(batches))
+        with autocast(precision, ids.device.type):
+            schedule.step(*((ids,) if self._first else ()), **others)
+        sums: dict[str, Tensor] = {}
+        for figures in self._figures.values():
+            for name, value in figures.items():
+                sums[name] = sums[name] + value if name in sums else value
+        return sums
+
+    def evaluate(self, objective: Objective, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss sum and figures of one micro-batch, without gradients; known in the last stage alone."""
+        ids, segments = self._stacked([share])
+        group, rank = self._grid.pipeline_group, self._grid.place.pipeline
+        x = ids
+        if not self._first:
+            x = torch.empty(*ids.shape, self._stage.model.config.d_model, device=ids.device)
+            dist.recv(x, group=group, group_src=rank - 1)
+        x = self._stage(x, segments)
+        if not self._last:
+            dist.send(x.float().contiguous(), group=group, group_dst=rank + 1)
+            return x.new_zeros((), dtype=torch.float32), {}
+        return objective.loss_sum(_Received(self._view, x), share.part)
+
+    def _stacked(self, batches: Sequence[Share]) -> tuple[Tensor, Tensor | None]:
+        """(ids, segments) of all micro-batches as [n B, T], padded to the same B and T: stages agree on one shape."""
+        parts = [share.part for share in batches]
+        rows = max(part.ids.shape[0] for part in parts)
+        length = max(part.ids.shape[1] for part in parts)
+        length = padded_length(length, self._grid.layout.length_step)
+        ids = torch.cat([_filled(part.ids, rows, length, 0) for part in parts])
+        if parts[0].segments is None:
+            return ids, None
+        return ids, torch.cat([_filled(part.segments, rows, length, -1) for part in parts])
+
+    def _schedule(self, count: int, ids: Tensor, segmented: bool) -> Any:
+        """One for each shape: the first step of a schedule settles the shapes that are sent."""
+        key = (count, *ids.shape, segmented)
+        if key not in self._schedules:
+            place = self._grid.place.pipeline
+            stage = PipelineStage(self._stage, place, self._of, self._device, group=self._grid.pipeline_group)
+            self._schedules[key] = self._kind(stage, count, loss_fn=self._loss, scale_grads=False)
+        return self._schedules[key]
+
+    def _loss(self, hidden: Tensor, number: Tensor) -> Tensor:
+        """The loss of micro-batch ``number``, over the step's weight."""
+        share = self._pending[int(number)]
+        loss, figures = self._objective.loss_sum(_Received(self._view, hidden), share.part)
+        factor = 0.0 if share.filler else 1.0
+        # kept by number: a schedule's first step runs one of them beforehand, to learn the shapes
+        self._figures[int(number)] = {
+            name: value * factor for name, value in {"loss": loss.detach(), **figures}.items()
+        }
+        result: Tensor = loss * (factor * self._scale)
+        return result
+
+
+def _filled(x: Tensor, rows: int, length: int, value: int) -> Tensor:
+    return nn.functional.pad(pad_right(x, length, value), (0, 0, 0, rows - x.shape[0]), value=value)

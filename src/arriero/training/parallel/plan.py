@@ -1,0 +1,61 @@
+"""What a plan says of a run on several processes: whether its layout fits, and what each of them takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arriero.cost import Estimate, Quantity
+from arriero.training.objectives.base import Objective
+from arriero.training.parallel.layout import Layout, check_layout, layout_of, planned_size
+from arriero.training.parallel.world import world
+from arriero.training.settings import TrainSettings
+
+_SLOWER = 1.5
+"""The most that processes which share one machine's cores are taken to lose by waiting for each other."""
+_STATE_OF_WEIGHTS = 3
+"""Bytes of AdamW's state with the weights, over those of the weights."""
+
+
+def planned_layout(config: Any, objective: Objective, settings: TrainSettings) -> Layout:
+    """The layout of the processes that torchrun started, else of as many as the settings name.
+
+    Raises:
+        ArrieroError: it does not fit the model, the objective or the optimizer.
+    """
+    layout = layout_of(settings.parallel, planned_size(settings.parallel, world().size))
+    check_layout(layout, config, objective, settings)
+    return layout
+
+
+def divided(
+    estimate: Estimate, layout: Layout, *, state_bytes: float, peak_bytes: float, device_bytes: float
+) -> Estimate:
+    """The estimate of one process of a layout, from that of a process alone.
+
+    Memory: weights, gradients and optimizer states are cut into as many parts as the layout has; of what else lives in a
+    step, at least what tensor and context leave of it, at most all of it and all weights gathered. Seconds: between a
+    full share of speed each (devices of their own) and none (cores that they share).
+
+    Args:
+        state_bytes: weights and optimizer state; peak_bytes: the most that lives in a step, state and gradients too.
+        device_bytes: what a process takes before anything is allocated.
+    """
+    if layout.size == 1:
+        return estimate
+    weights = state_bytes / _STATE_OF_WEIGHTS
+    held = (state_bytes + weights) / layout.weight_parts
+    step = max(0.0, peak_bytes - state_bytes - weights)
+    low = device_bytes + held + step / (layout.tensor * layout.context)
+    high = device_bytes + (held + step + (weights if layout.sharded else 0.0)) * 1.3
+    memory = Quantity(
+        value=(low + high) / 2, low=low, high=high, unit="B", basis="modelled",
+        source=f"a process of {layout}: state over {layout.weight_parts}, activations between a share and all",
+    )  # fmt: skip
+    alone = estimate.seconds
+    assert alone.value is not None and alone.low is not None and alone.high is not None
+    seconds = Quantity(
+        value=alone.value, low=alone.low / layout.size, high=alone.high * _SLOWER, unit="s", basis="modelled",
+        source=f"{alone.source}; {layout.size} processes on this machine share its cores, on devices of their own they "
+        "divide the time",
+    )  # fmt: skip
+    return estimate.model_copy(update={"peak_memory": memory, "seconds": seconds})

@@ -1,0 +1,92 @@
+"""Activation checkpointing: what the blocks' forward pass keeps for the backward pass, and what is worked out again.
+
+``full`` keeps a block's input and runs the block again (Chen et al., arXiv 1604.06174): a third more arithmetic.
+``selective`` keeps the results of the matrix products with weights and works out the rest again, element-wise passes
+and attention (Korthikanti et al., arXiv 2205.05198). Either gives the same bits as keeping everything.
+
+Blocks are wrapped for as long as training lasts, whatever family they belong to; names of parameters stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+
+from arriero.errors import ArrieroError
+from arriero.models.layers.block import Block
+from arriero.models.layers.known import values_known
+
+Recompute = Literal["none", "selective", "full"]
+_PRODUCTS = {"mm", "addmm", "linear", "_linear_pointwise", "_scaled_mm"}
+"""Products with a weight. Those between activations (bmm, attention) take little arithmetic and keep much."""
+
+
+def blocks_of(model: nn.Module) -> list[Block]:
+    """The model's Transformer blocks, each once."""
+    return [module for module in model.modules() if isinstance(module, Block)]
+
+
+@contextmanager
+def recomputing(model: nn.Module, mode: Recompute) -> Iterator[None]:
+    """Wrap the model's blocks while the body runs.
+
+    Raises:
+        ArrieroError: the model has no blocks to recompute.
+    """
+    blocks = wrap_blocks(model, mode)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def wrap_blocks(model: nn.Module, mode: Recompute) -> list[Block]:
+    """Wrap the blocks for good, and return them; as :func:`recomputing`, for a model that is only traced."""
+    if mode == "none":
+        return []
+    blocks = blocks_of(model)
+    if not blocks:
+        raise ArrieroError(
+            f"activation_checkpointing {mode} works block by block, and {type(model).__name__} has no Transformer "
+            "blocks; leave it at none"
+        )
+    for block in blocks:
+        block.__dict__["forward"] = partial(_recomputed, block, block.forward, mode)
+    return blocks
+
+
+def _recomputed(block: Block, forward: Callable[..., Any], mode: Recompute, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    which = {"context_fn": _selective} if mode == "selective" else {}
+    return checkpoint(
+        forward, *args, use_reentrant=False, preserve_rng_state=_draws(block, args), determinism_check="none",
+        **which, **kwargs,
+    )  # fmt: skip
+
+
+def _draws(block: Block, args: tuple[Any, ...]) -> bool:
+    """True where the block drops out, so that its random numbers must come again; a trace has none to keep."""
+    known = all(values_known(x) for x in args if isinstance(x, torch.Tensor))
+    return known and block.training and any(getattr(m, "dropout", 0) for m in block.modules())
+
+
+def _selective() -> Any:
+    return create_selective_checkpoint_contexts(_policy)
+
+
+def _policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    name = getattr(operation, "_schema", None)
+    short = name.name.split("::")[1] if name is not None else ""
+    return CheckpointPolicy.MUST_SAVE if short in _PRODUCTS else CheckpointPolicy.PREFER_RECOMPUTE
