@@ -26,13 +26,14 @@ def training_facts(result: TrainResult, profile: DeviceProfile | None) -> dict[s
         "tokens_per_s": round(totals.tokens / seconds, 1), "train_seconds": round(totals.train_seconds, 3),
         "cpu_seconds": round(totals.cpu_seconds, 3),
         "data_wait_share": totals.waited / seconds, "loop_seconds": round(totals.seconds, 3), "flops": totals.flops, "precision": result.arithmetic.precision,
-        "threads": result.arithmetic.threads,
+        "threads": result.arithmetic.threads, "processes": result.processes,
         "loss": {"first": curve[0], "last": curve[-1], "lowest": min(curve), "curve": curve},
         "heldout": totals.evaluations, "weights_step": result.weights_step,
         "heldout_model": result.heldout, "events": totals.events, "tasks": totals.tasks,
     }  # fmt: skip
     peak = peak_flops_per_s(profile, result.arithmetic.dtype)
     if peak:
+        peak *= result.devices
         facts["mfu"] = {
             "value": totals.train_flops / seconds / peak, "formula": MFU_FORMULA,
             "precision": result.arithmetic.dtype, "peak_flops_per_s": peak,

@@ -65,6 +65,7 @@ class TrainResult:
         totals: tokens, seconds, FLOPs, held-out evaluations, loss curve.
         arithmetic: precision and threads it ran with.
         weights_step: the step whose weights the model has: the last, or the best.
+        processes: that shared the steps; ``devices``: of their own that they had.
     """
 
     steps: int
@@ -72,6 +73,8 @@ class TrainResult:
     totals: Totals
     arithmetic: Arithmetic
     weights_step: int
+    processes: int
+    devices: int
 
     @property
     def heldout(self) -> dict[str, float] | None:
@@ -163,7 +166,10 @@ class _Run:
             rank=self.team.rank,
             world=self.team.size,
         )
-        self.telemetry = Telemetry(model, self.trained, self.optimizer, arithmetic, load_profile())
+        self.devices = self.team.size if device.type == "cuda" else 1
+        self.telemetry = Telemetry(
+            model, self.trained, self.optimizer, arithmetic, load_profile(), devices=self.devices
+        )
         self.profiler = StepProfiler(
             context.folder / "logs" / "profile" if settings.profile else None, context.say
         )
@@ -199,7 +205,15 @@ class _Run:
         self.profiler.close()
         self.model.eval()
         self.team.finish()
-        return TrainResult(self.totals.step, self.totals.samples, self.totals, self.arithmetic, chosen)
+        return TrainResult(
+            self.totals.step,
+            self.totals.samples,
+            self.totals,
+            self.arithmetic,
+            chosen,
+            self.team.size,
+            self.devices,
+        )
 
     # ------------------------------------------------------------------------------- one step
 

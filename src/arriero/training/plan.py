@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from arriero.cost import Estimate, Quantity
@@ -15,7 +15,7 @@ from arriero.training.duration import Duration, Interval, Warmup
 from arriero.training.evaluation import evaluation_indices
 from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
-from arriero.training.parallel.plan import divided, planned_layout
+from arriero.training.parallel.plan import divided, planned_layout, with_failures
 from arriero.training.precision import choose_arithmetic
 from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, step_ratio
 from arriero.training.settings import TrainSettings
@@ -110,6 +110,7 @@ class Forecast:
 
     estimate: Estimate
     steps: int
+    notes: list[str] = field(default_factory=list)
 
 
 def plan_training(work: Work, load: Load, device: DeviceProfile) -> Estimate:
@@ -139,7 +140,8 @@ def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
         found.estimate, layout, state_bytes=prices.state_bytes, peak_bytes=prices.peak_bytes,
         device_bytes=device.process_bytes,
     )  # fmt: skip
-    return replace(found, estimate=estimate)
+    estimate, notes = with_failures(estimate, layout, device.accelerator)
+    return replace(found, estimate=estimate, notes=notes)
 
 
 def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, duration: Duration) -> Forecast:

@@ -170,7 +170,7 @@ class Pretrain(Stage[PretrainSettings]):
             f"{samples / len(objective):.2f} epochs)"
         )
         notes = [note] if settings.depth is None else [note, dial_note(settings, config)]
-        return Plan(spec, found.estimate, notes)
+        return Plan(spec, found.estimate, [*notes, *found.notes])
 
     def run(self, settings: PretrainSettings, inputs: Inputs, context: Context) -> Outcome:
         settings = _settled(settings, TokensSpec.model_validate(inputs["tokens"].manifest.spec))

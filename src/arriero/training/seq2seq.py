@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from arriero.artifacts import Artifact, InputPath, LicenseRecord
+from arriero.artifacts import Artifact
 from arriero.cost.device import DeviceProfile, load_profile
 from arriero.errors import ArrieroError
 from arriero.models.seq2seq_config import Seq2SeqConfig
 from arriero.stage import Context, Input, Inputs, Outcome, Plan, Specs, Stage, TokenizerSpec, register
 from arriero.training.duration import DurationText, WarmupText
+from arriero.training.file_data import FileDataSettings
 from arriero.training.precision import choose_arithmetic, kept_arithmetic
-from arriero.training.settings import Schedule, TrainSettings
+from arriero.training.settings import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,22 +33,12 @@ _SWITCHES: dict[str, dict[str, Any]] = {
 """What a fresh model of a family has besides what all of its models have."""
 
 
-class Seq2SeqSettings(TrainSettings):
+class Seq2SeqSettings(FileDataSettings):
     """Shape of the model, the pairs, and how it is trained."""
 
-    data: list[InputPath] = Field(min_length=1, description="JSONL(.gz) files, one pair of texts a line")
     source_field: str = Field(default="source", min_length=1, description="key of the text that is read")
     target_field: str = Field(
         default="target", min_length=1, description="key of the text that is to be written"
-    )
-    license: str = Field(
-        default="unknown", min_length=1, description="licence of these files, for the lineage"
-    )
-    holdout_share: float = Field(
-        default=0.05, ge=0, lt=1, description="share of the pairs held out, chosen by a hash of the source"
-    )
-    holdout_seed: int = Field(
-        default=0, ge=0, lt=2**31, description="draws the held-out pairs; not the stage's seed"
     )
     family: Family = Field(
         default="transformer", description="transformer = the original of 2017; bart; t5 = version 1.0"
@@ -192,8 +183,7 @@ class TrainSeq2Seq(Stage[Seq2SeqSettings]):
         facts = training_facts(result, load_profile())
         facts |= {"data": counts, "heldout_data": {"pairs": len(held), "too_long": held_too_long}}
         facts["parameters"] = model.parameter_counts()
-        licenses = [LicenseRecord(name=settings.license, of=path.name) for path in settings.data]
-        return Outcome(write_model_folder(model, tokenizer, context.folder), facts, licenses)
+        return Outcome(write_model_folder(model, tokenizer, context.folder), facts, settings.licenses())
 
 
 def _split(settings: Seq2SeqSettings) -> tuple[list[TextPair], list[TextPair]]:

@@ -24,6 +24,7 @@ class Telemetry:
 
     Args:
         trained: parameters by name.
+        devices: that the processes have; those on a processor share it.
         profile: gives the peak that the utilisation is a share of; without one it is left out.
     """
 
@@ -34,8 +35,11 @@ class Telemetry:
         optimizer: torch.optim.Optimizer,
         arithmetic: Arithmetic,
         profile: DeviceProfile | None,
+        *,
+        devices: int = 1,
     ) -> None:
-        self._peak = peak_flops_per_s(profile, arithmetic.dtype)
+        peak = peak_flops_per_s(profile, arithmetic.dtype)
+        self._peak = peak * devices if peak else None
         self._dtype = arithmetic.dtype
         parameters = list(trained.values())
         self._device = next(model.parameters()).device

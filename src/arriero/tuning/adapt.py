@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from arriero.artifacts import Artifact, InputPath, LicenseRecord
+from arriero.artifacts import Artifact
 from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig, decoder_config
 from arriero.stage import Context, ModelSpec
-from arriero.training.settings import TrainSettings
+from arriero.training.file_data import FileDataSettings
 from arriero.training.tasks import TaskSettings
 
 if TYPE_CHECKING:
@@ -21,19 +21,9 @@ if TYPE_CHECKING:
 ADAPTER_FOLDER = "adapter"
 
 
-class AdaptSettings(TrainSettings, TaskSettings):
+class AdaptSettings(FileDataSettings, TaskSettings):
     """Data, held-out share, row length and adapters."""
 
-    data: list[InputPath] = Field(min_length=1, description="JSONL(.gz) files of examples")
-    license: str = Field(
-        default="unknown", min_length=1, description="licence of these files, for the lineage"
-    )
-    holdout_share: float = Field(
-        default=0.05, ge=0, lt=1, description="share of the prompts held out, chosen by a hash of the prompt"
-    )
-    holdout_seed: int = Field(
-        default=0, ge=0, lt=2**31, description="draws the held-out prompts; not the stage's seed"
-    )
     max_length: int = Field(
         default=0, ge=0, description="longest row in tokens, cut at the end; 0 = the model's context"
     )
@@ -48,10 +38,6 @@ class AdaptSettings(TrainSettings, TaskSettings):
         default="all-linear",
         description="layers with adapters: 'all-linear' or names with commas, 'q_proj,v_proj'",
     )
-
-    def licenses(self) -> list[LicenseRecord]:
-        """What the data files are under."""
-        return [LicenseRecord(name=self.license, of=path.name) for path in self.data]
 
     def row_length(self, config: DecoderConfig) -> int:
         """Longest row in tokens.

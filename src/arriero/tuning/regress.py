@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from arriero.artifacts import InputPath, LicenseRecord
 from arriero.cost.device import DeviceProfile, load_profile
 from arriero.errors import ArrieroError
 from arriero.stage import Context, Input, Inputs, ModelSpec, Outcome, Plan, Specs, Stage, register
 from arriero.training.duration import DurationText, WarmupText
+from arriero.training.file_data import FileDataSettings
 from arriero.training.precision import choose_arithmetic, kept_arithmetic
-from arriero.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,22 +27,13 @@ EARTH_KM = 6371.0088
 """Mean radius (IUGG)."""
 
 
-class RegressSettings(TrainSettings):
+class RegressSettings(FileDataSettings):
     """The texts and their numbers, and how the model is trained."""
 
-    data: list[InputPath] = Field(
-        min_length=1, description="JSONL(.gz) files, a text with its numbers a line"
-    )
     text_field: str = Field(default="text", min_length=1, description="key of the text")
     number_fields: list[str] = Field(min_length=1, description="keys of the numbers, e.g. [longitude, latitude]")  # fmt: skip
-    license: str = Field(
-        default="unknown", min_length=1, description="licence of these files, for the lineage"
-    )
     holdout_share: float = Field(
         default=0.1, ge=0, lt=1, description="share of the texts held out, chosen by a hash of the text"
-    )
-    holdout_seed: int = Field(
-        default=0, ge=0, lt=2**31, description="draws the held-out texts; not the stage's seed"
     )
     max_length: int = Field(
         default=0, ge=0, description="longest text in tokens, longer ones are cut; 0 = what the model takes"
@@ -151,8 +141,7 @@ class Regress(Stage[RegressSettings]):
         if parts[1]:
             facts["heldout_numbers"] = _scores(model, parts[1], mean, settings)
             context.say(_told(facts["heldout_numbers"], settings))
-        licenses = [LicenseRecord(name=settings.license, of=path.name) for path in settings.data]
-        return Outcome(write_model_folder(model, tokenizer, context.folder), facts, licenses)
+        return Outcome(write_model_folder(model, tokenizer, context.folder), facts, settings.licenses())
 
 
 def _config(settings: RegressSettings, values: dict[str, Any]) -> EncoderConfig:

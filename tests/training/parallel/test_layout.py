@@ -17,7 +17,7 @@ from arriero.models.families import get_family
 from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.stream import StreamObjective
 from arriero.training.parallel.layout import check_layout, check_started, layout_of
-from arriero.training.parallel.plan import divided, planned_layout
+from arriero.training.parallel.plan import divided, planned_layout, with_failures
 from arriero.training.parallel.settings import ParallelSettings
 from arriero.training.parallel.world import World, world
 from arriero.training.settings import TrainSettings
@@ -151,6 +151,18 @@ def test_the_plan_of_one_process_of_several() -> None:
     assert four.seconds.low is not None and four.seconds.low < 25
     cut = divided(alone, layout_of(ParallelSettings(tensor=2, context=2), 4), **figures)
     assert cut.peak_memory.low == pytest.approx(0.3e9 + 1e9 + 0.25e9)
+
+
+def test_the_plan_counts_failures_only_where_their_rate_is_known() -> None:
+    month = Quantity.exact(30 * 86400.0, "s", "modelled")
+    alone = Estimate(seconds=month)
+    one, many = layout_of(ParallelSettings(), 1), layout_of(ParallelSettings(), 4096)
+    assert with_failures(alone, one, "NVIDIA H100 80GB HBM3") == (alone, [])
+    estimate, notes = with_failures(alone, many, None)
+    assert estimate == alone and "not counted: no failure rate is known" in notes[0]
+    estimate, notes = with_failures(alone, many, "NVIDIA H100 80GB HBM3")
+    assert estimate.seconds.value is not None and 30 * 86400 < estimate.seconds.value < 1.3 * 30 * 86400
+    assert "of the time trains" in notes[0]
 
 
 def test_the_plan_refuses_what_the_run_would() -> None:
