@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class StepProfiler:
             return
         self._count += 1
         if self._count == FIRST_STEP - 1:
+            os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # its library writes lines of its own to the terminal
             self._profiler = torch.profiler.profile(record_shapes=False)
             self._profiler.start()
         elif self._count == FIRST_STEP + STEPS - 1:
