@@ -63,7 +63,9 @@ class StepProfiler:
             return
         self._count += 1
         if self._count == FIRST_STEP - 1:
-            os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # its library writes lines of its own to the terminal
+            os.environ.setdefault(
+                "KINETO_LOG_LEVEL", "9"
+            )  # its library writes lines of its own to the terminal
             self._profiler = torch.profiler.profile(record_shapes=False)
             self._profiler.start()
         elif self._count == FIRST_STEP + STEPS - 1:
