@@ -140,7 +140,7 @@ def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
         found.estimate, layout, state_bytes=prices.state_bytes, peak_bytes=prices.peak_bytes,
         device_bytes=device.process_bytes,
     )  # fmt: skip
-    estimate, notes = with_failures(estimate, layout, device.accelerator)
+    estimate, notes = with_failures(estimate, layout, device)
     return replace(found, estimate=estimate, notes=notes)
 
 

@@ -157,10 +157,12 @@ def test_the_plan_counts_failures_only_where_their_rate_is_known() -> None:
     month = Quantity.exact(30 * 86400.0, "s", "modelled")
     alone = Estimate(seconds=month)
     one, many = layout_of(ParallelSettings(), 1), layout_of(ParallelSettings(), 4096)
-    assert with_failures(alone, one, "NVIDIA H100 80GB HBM3") == (alone, [])
-    estimate, notes = with_failures(alone, many, None)
+    h100: Any = SimpleNamespace(accelerator="NVIDIA H100 80GB HBM3")
+    unnamed: Any = SimpleNamespace(accelerator=None)
+    assert with_failures(alone, one, h100) == (alone, [])
+    estimate, notes = with_failures(alone, many, unnamed)
     assert estimate == alone and "not counted: no failure rate is known" in notes[0]
-    estimate, notes = with_failures(alone, many, "NVIDIA H100 80GB HBM3")
+    estimate, notes = with_failures(alone, many, h100)
     assert estimate.seconds.value is not None and 30 * 86400 < estimate.seconds.value < 1.3 * 30 * 86400
     assert "of the time trains" in notes[0]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from arriero.cost import Estimate, Quantity
 from arriero.cost.cluster_plan import effective_time, wall_time
+from arriero.cost.device import DeviceProfile
 from arriero.training.objectives.base import Objective
 from arriero.training.parallel.layout import Layout, check_layout, layout_of, planned_size
 from arriero.training.parallel.world import world
@@ -62,16 +63,16 @@ def divided(
     return estimate.model_copy(update={"peak_memory": memory, "seconds": seconds})
 
 
-def with_failures(estimate: Estimate, layout: Layout, accelerator: str | None) -> tuple[Estimate, list[str]]:
+def with_failures(estimate: Estimate, layout: Layout, device: DeviceProfile) -> tuple[Estimate, list[str]]:
     """The estimate with the time that failures will take, and a line on it; of one process alone as it is.
 
     Args:
-        accelerator: name of the devices; their published failure rate is used, never that of another device.
+        device: its accelerator's published failure rate is used, never that of another device.
     """
     seconds = estimate.seconds
     if layout.size == 1 or seconds.value is None:
         return estimate, []
-    share = effective_time(layout.size, seconds.value, gpu=accelerator)
+    share = effective_time(layout.size, seconds.value, gpu=device.accelerator)
     if share.value is None:
         return estimate, [f"failures of the {layout.size} processes are not counted: {share.source}"]
     note = f"{share.value:.1%} of the time trains, the rest goes to failures and checkpoints ({share.source})"
