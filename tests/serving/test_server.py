@@ -245,7 +245,7 @@ def test_a_conversation_over_the_context_is_told(engine: Engine) -> None:
 
 
 def test_control_c_stops_the_answer_not_the_program(engine: Engine) -> None:
-    step = engine.step
+    step, before = engine.step, signal.getsignal(signal.SIGINT)
 
     def interrupted() -> Any:
         events = step()
@@ -260,7 +260,7 @@ def test_control_c_stops_the_answer_not_the_program(engine: Engine) -> None:
     assert out.getvalue().endswith("[stopped]\n")
     assert engine.steps <= 5
     assert engine.idle
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_the_model_says_cannot_steer_the_terminal(engine: Engine) -> None:
