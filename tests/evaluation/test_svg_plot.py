@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arriero.evaluation.scale import Scale
@@ -15,6 +15,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 POSITIONS = st.tuples(st.floats(50, 460), st.floats(40, 290))
 
 
+@example([(50.0, 40.0)] * 4 + [(50.0, 286.0)])
+@example([(50.0, 290.0)] * 4 + [(50.0, 40.0)])
 @given(st.lists(POSITIONS, min_size=1, max_size=9))
 def test_labels_in_one_column_never_cover_each_other(positions: list[tuple[float, float]]) -> None:
     labels = [Label("llama", x, y, 1, x + 9) for x, y in positions]

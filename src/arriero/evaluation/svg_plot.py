@@ -195,7 +195,8 @@ class _Frame:
 
 def spread(labels: Sequence[Label], top: float, bottom: float) -> list[tuple[Label, float]]:
     """Each label with the height it is put at: a line's height apart from those it shares columns with, in their
-    order, moved as little as can be (least squares: isotonic regression by pooling neighbours)."""
+    order, moved as little as can be (least squares: isotonic regression by pooling neighbours, whose solution within
+    bounds is the free one cut off at them)."""
     found = []
     for group in _columns(labels):
         group.sort(key=lambda label: label.y)
@@ -206,9 +207,8 @@ def spread(labels: Sequence[Label], top: float, bottom: float) -> list[tuple[Lab
                 (before, n), (after, m) = pools[-2], pools[-1]
                 pools[-2:] = [[(before * n + after * m) / (n + m), n + m]]
         bases = [value for value, count in pools for _ in range(int(count))]
-        lowest = bases[-1] + (len(group) - 1) * _LINE
-        move = max(0.0, top - bases[0]) - max(0.0, lowest - bottom)
-        heights = [round(base + place * _LINE + move, 1) for place, base in enumerate(bases)]
+        last = max(top, bottom - (len(group) - 1) * _LINE)
+        heights = [round(min(max(base, top), last) + place * _LINE, 1) for place, base in enumerate(bases)]
         found += list(zip(group, heights, strict=True))
     return found
 

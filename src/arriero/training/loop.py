@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -180,7 +181,10 @@ class _Run:
 
     def go(self) -> TrainResult:
         randomness.seed_all(self.context.seed)
-        with self.watchdog, self.saver, prepared(self.model, self.settings, self.arithmetic):
+        with (
+            closing(self.feed), closing(self.profiler), self.watchdog, self.saver,
+            prepared(self.model, self.settings, self.arithmetic),
+        ):  # fmt: skip
             self.resume()
             if self.telemetry.formula:
                 self.context.say(self.telemetry.formula)
@@ -195,14 +199,13 @@ class _Run:
                 self.evaluate_when_due()
                 if self.saver.due(self.totals):
                     self.save()
+            self.check_learnt()
             self.save(wait=True)
             self.count_flops()  # also where a full disk kept the last checkpoint from being written
             with full_disk_is_an_error(self.context.folder):
                 self.saver.write_milestones(self.context.folder)
             chosen = self.chosen_weights()
-        self.feed.close()
         self.average.give()
-        self.profiler.close()
         self.model.eval()
         self.team.finish()
         return TrainResult(
@@ -214,6 +217,15 @@ class _Run:
             self.team.size,
             self.devices,
         )
+
+    def check_learnt(self) -> None:
+        """
+        Raises:
+            ArrieroError: every step was skipped, so the weights are those from before.
+        """
+        if not self.totals.curve_means():
+            why = self.totals.events[-1]["why"]
+            raise ArrieroError(f"all {self.totals.step} steps were skipped, and nothing was learnt: {why}")
 
     # ------------------------------------------------------------------------------- one step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,30 @@ def test_without_a_checkpoint_from_before_the_run_takes_its_new_course(
     result = train(make_model(), objective, settings, context, arithmetic=fp32)
     assert any("no checkpoint from before" in line for line in context.said)
     assert result.steps == 60 and result.totals.passed_over == 0
+
+
+def test_a_run_that_took_no_step_makes_no_model(
+    make_model: Make, make_context: Make, causal: CausalObjective, fp32: Arithmetic
+) -> None:
+    model, settings = make_model(), SETTINGS.model_copy(update={"duration": "3 steps"})
+    with torch.no_grad():
+        model.embedding.weight[3] = math.nan
+    with pytest.raises(
+        ArrieroError, match="all 3 steps were skipped, and nothing was learnt: the loss is nan"
+    ):
+        train(model, causal, settings, make_context(), arithmetic=fp32)
+
+
+def test_a_run_leaves_no_thread(
+    make_model: Make, make_context: Make, causal: CausalObjective, fp32: Arithmetic, tmp_path: Path
+) -> None:
+    def threads() -> set[str]:
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("arriero")}
+
+    before = threads()
+    with pytest.raises(Interrupted):
+        train(make_model(), causal, SETTINGS, make_context(root=tmp_path / "a", stop_at=3), arithmetic=fp32)
+    assert threads() == before
 
 
 def test_spikes_without_end_stop_the_run(
