@@ -146,7 +146,7 @@ def _settings(job: Job) -> Any:
     return TrainSettings(
         duration=f"{job.steps} steps", batch_size=job.rows, learning_rate=LEARNING_RATE, schedule="constant",
         warmup="1 steps", weight_decay=DECAY, beta1=BETAS[0], beta2=BETAS[1], eps=EPS, grad_clip=CLIP,
-        precision=job.precision, threads=job.threads, checkpoint_every="60 minutes",
+        precision=job.precision, threads=job.threads, checkpoint_every="60 minutes", micro_batch_size=int(os.environ.get("MB","0")),
     )  # fmt: skip
 
 

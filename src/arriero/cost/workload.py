@@ -1,0 +1,133 @@
+"""What training or running a model asks for, counted from the model itself: the common currency of the cost room.
+
+A :class:`Workload` is made from the model object (`arriero.planning.workload_of`); memory, time and the search over
+plans read it and know nothing of families. Every figure is of ONE sequence of ``context`` tokens through one copy of
+the model on one device; batches, layers, devices and steps multiply it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Recompute = Literal["none", "selective", "full"]
+Dtype = Literal["fp32", "bf16", "fp8"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Arithmetic and traffic by class.
+
+    Attributes:
+        products: FLOP of matrix products with the blocks' weights. Multiply-adds count two.
+        head: FLOP of products with the vocabulary's table (and what stands before it, as BERT's transform).
+        attention: FLOP of scores and of the mixing of values; causal attention counts the half that is needed.
+        elementwise: bytes read and written by all that is no product.
+    """
+
+    products: float = 0.0
+    head: float = 0.0
+    attention: float = 0.0
+    elementwise: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """All counted arithmetic."""
+        return self.products + self.head + self.attention
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.products + other.products, self.head + other.head,
+            self.attention + other.attention, self.elementwise + other.elementwise,
+        )  # fmt: skip
+
+    def __mul__(self, factor: float) -> Work:
+        return Work(
+            self.products * factor, self.head * factor, self.attention * factor, self.elementwise * factor
+        )
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: Work) -> Work:
+        return self + other * -1.0
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The sizes that layouts must divide and that messages between devices are made of."""
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_ff: int
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameter counts.
+
+    Attributes:
+        block: of one block. rest: of all that is in no block (embeddings, last norm, head; a tied table once).
+        looked_up: of ``rest``, what takes part in no product (an untied embedding, position tables).
+        trained: of the whole model, what gets gradients (adapters alone with LoRA).
+        weight_bytes: bytes of the whole model's weights as they are held (int4, bf16, fp32).
+    """
+
+    block: int
+    rest: int
+    looked_up: int
+    trained: int
+    total: int
+    weight_bytes: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One sequence on one model.
+
+    Attributes:
+        name: what a reader calls it. context: tokens of the sequence. scored: tokens whose loss is taken.
+        forward_block, backward_block: of one block; ..._rest: of everything else.
+        recomputed_block: what is worked out again in the backward pass of one block, by mode ("none" is nothing).
+        saved_block: bytes that one block keeps for the backward pass, by mode. saved_rest: of everything else.
+        head_peak: most bytes that logits and their gradients take at once (a block of them where they are chunked).
+        work_peak: most bytes of temporaries inside one block, over what is saved.
+        kv_token: bytes of one token's keys and values over all layers.
+        gradient_bytes: bytes of a trained parameter's gradient. state_bytes: of its optimizer state and master copy.
+    """
+
+    name: str
+    context: int
+    scored: int
+    dimensions: Dimensions
+    parameters: Parameters
+    dtype: Dtype
+    forward_block: Work
+    forward_rest: Work
+    backward_block: Work
+    backward_rest: Work
+    recomputed_block: dict[Recompute, Work] = field(default_factory=dict)
+    saved_block: dict[Recompute, float] = field(default_factory=dict)
+    saved_rest: float = 0.0
+    head_peak: float = 0.0
+    work_peak: float = 0.0
+    kv_token: float = 0.0
+    gradient_bytes: float = 4.0
+    state_bytes: float = 8.0
+
+    @property
+    def forward(self) -> Work:
+        """Of the whole model."""
+        return self.forward_block * self.dimensions.n_layers + self.forward_rest
+
+    @property
+    def backward(self) -> Work:
+        """Of the whole model, without recomputation."""
+        return self.backward_block * self.dimensions.n_layers + self.backward_rest
+
+    def recomputed(self, mode: Recompute) -> Work:
+        """What ``mode`` works out a second time, of the whole model."""
+        return self.recomputed_block.get(mode, Work()) * self.dimensions.n_layers
