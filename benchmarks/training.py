@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -87,12 +88,22 @@ def fastest_product(threads: int) -> dict[str, float]:
     return best
 
 
-def run_job(job: Job) -> dict[str, Any] | None:
-    """One contender in a fresh process; None, with its last words shown, when it failed."""
+def run_job(job: Job, tunables: str | None = None) -> dict[str, Any] | None:
+    """One contender in a fresh process; None, with its last words shown, when it failed.
+
+    Args:
+        tunables: of the C library. By default those that Arriero's command line starts with, but for contenders that
+            bring their own allocator settings.
+    """
+    from arriero.process import NO_SMALL_CACHE, TUNABLES
+
+    if tunables is None:
+        tunables = "" if job.contender.endswith("own-malloc") else NO_SMALL_CACHE
     script = Path(__file__).with_name("training_contenders.py")
     done = subprocess.run(
-        [sys.executable, str(script), json.dumps(asdict(job))], capture_output=True, text=True, check=False
-    )
+        [sys.executable, str(script), json.dumps(asdict(job))], capture_output=True, text=True, check=False,
+        env={**os.environ, TUNABLES: tunables},
+    )  # fmt: skip
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
             found: dict[str, Any] = json.loads(line.removeprefix("RESULT "))

@@ -1,8 +1,9 @@
 """One contender of `benchmarks/training.py` in a process of its own: trains, prints a JSON line, and is gone.
 
 Every contender starts from the same weights (a Hugging Face folder that the parent wrote), reads the same rows in the
-same order, and uses fused AdamW with the same settings. Memory that malloc frees is kept for all of them, as Arriero
-does and others do not, which spares each the page faults of a fresh map; ``hf-trainer-own-malloc`` is as it comes.
+same order, and uses fused AdamW with the same settings. All of them run with Arriero's settings of the C library (freed
+memory is kept, which spares the page faults of a fresh map; small blocks are not cached, which lets freed tensors be
+reused); ``hf-trainer-own-malloc`` is as it comes.
 """
 
 from __future__ import annotations

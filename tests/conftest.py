@@ -45,7 +45,7 @@ def arriero(cli_environment: dict[str, str]) -> Cli:
         *args: object, cwd: Path | None = None, code: int = 0, timeout: float = 280, **env: str
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "arriero.cli", *map(str, args)], cwd=cwd, timeout=timeout,
+            [sys.executable, "-m", "arriero", *map(str, args)], cwd=cwd, timeout=timeout,
             env={**cli_environment, **env}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, (

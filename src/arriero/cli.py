@@ -15,6 +15,9 @@ import click
 from rich.console import Console
 
 from arriero.errors import ArrieroError
+from arriero.planning.estimate_command import estimate
+from arriero.planning.goal_command import goal_options, refuse_without_goal, run_goal
+from arriero.planning.scaling_command import scaling
 from arriero.stage import stage_modules
 from arriero.version import __version__
 
@@ -84,13 +87,30 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print data instead
 
 
 @cli.command()
-@_RECIPE
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
 @_OUT
 @_UNTIL
 @_SET
 @_JSON
-def plan(recipe: Path, out: Path | None, until: str | None, sets: tuple[str, ...], as_json: bool) -> None:
-    """Say what a recipe will make and what it will cost, without running it."""
+@goal_options
+def plan(
+    recipe: Path | None, out: Path | None, until: str | None, sets: tuple[str, ...], as_json: bool,
+    goal: str | None, **asked: Any,
+) -> None:  # fmt: skip
+    """Say what a recipe will make and what it will cost, without running it; or find the best plan for a goal.
+
+    \b
+    arriero plan recipes/quickstart.yaml
+    arriero plan --goal cheapest --model llama-3.2-1b --tokens 10B --deadline 5d --hardware h100-sxm,rtx-4090
+    arriero plan --goal fits --hardware rtx-4090 --model llama-3-8b
+    arriero plan --goal best-model --budget 1000 --deadline 3d
+    """
+    if goal is not None:
+        _plan_goal(recipe, out, until, sets, goal, asked, as_json)
+        return
+    refuse_without_goal(asked)
+    if recipe is None:
+        raise click.UsageError("Missing argument 'RECIPE' (or --goal).", click.get_current_context())
     from arriero.recipe.printing import print_plan
     from arriero.recipe.walks import make_plan
 
@@ -99,6 +119,22 @@ def plan(recipe: Path, out: Path | None, until: str | None, sets: tuple[str, ...
         click.echo(json.dumps(planned.to_json(), indent=2))
     else:
         print_plan(planned, _out())
+
+
+def _plan_goal(
+    recipe: Path | None, out: Path | None, until: str | None, sets: tuple[str, ...], goal: str,
+    asked: dict[str, Any], as_json: bool,
+) -> None:  # fmt: skip
+    if out is not None or (recipe is None and (until or sets)):
+        raise ArrieroError(
+            "--out, --until and --set are about a recipe's run; --goal takes --until and --set with a recipe"
+        )
+    known = None
+    if recipe is not None:
+        from arriero.recipe.goal import known_of
+
+        known = known_of(recipe, sets, until, _say)
+    run_goal(goal, asked, as_json=as_json, say=_say, known=known)
 
 
 @cli.command()
@@ -136,6 +172,25 @@ def report(folder: Path, as_json: bool) -> None:
 
     page, data = make_report(folder)
     click.echo(json.dumps(data, indent=2) if as_json else f"report: {page}")
+
+
+@cli.command()
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--sum", "what", flag_value="sum", help="What all of it took, by kind of stage.")
+@click.option("--errors", "what", flag_value="errors", help="How the predictions fared.")
+@click.option("--refit", "what", flag_value="refit", help="Learn from the runs; later plans here use it.")
+@_JSON
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of text.")
+def ledger(folders: tuple[Path, ...], what: str | None, as_json: bool, as_csv: bool) -> None:
+    """List runs with what they took and became; sum them, judge the predictions, learn from them.
+
+    DIR is a run folder or a folder of them, by default `runs`.
+    """
+    from arriero.recipe.ledger_command import show_ledger
+
+    form: Any = "csv" if as_csv else "json" if as_json else "text"
+    chosen: Any = what or "runs"
+    show_ledger(folders, what=chosen, form=form, console=_out())
 
 
 @cli.group()
@@ -191,12 +246,21 @@ def show(path: Path, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@_SET
 @click.option("--short", is_flag=True, help="About 15 seconds instead of 45; wider bands.")
-def calibrate(short: bool) -> None:
-    """Measure this machine; plans are priced with the result."""
-    from arriero.recipe.calibration import calibrate_machine
-    from arriero.recipe.printing import print_profile
+def calibrate(recipe: Path | None, sets: tuple[str, ...], short: bool) -> None:
+    """Measure this machine; plans are priced with the result.
 
+    With RECIPE: measure a few real steps of each model that it trains, at two depths, in about half a minute; its plan
+    then rests on those.
+    """
+    from arriero.recipe.calibration import calibrate_machine, calibrate_recipe
+    from arriero.recipe.printing import print_profile, print_trials
+
+    if recipe is not None:
+        print_trials(*calibrate_recipe(recipe, sets, say=_say, budget_s=15.0 if short else 30.0), _out())
+        return
     profile, path = calibrate_machine(short=short, say=_say)
     print_profile(profile, path, _out())
 
@@ -328,6 +392,10 @@ def simulate(svg: Path | None, as_json: bool, **settings: Any) -> None:
     from arriero.recipe.simulate import simulate_cluster
 
     simulate_cluster(settings, console=_out(), as_json=as_json, svg=svg)
+
+
+cli.add_command(estimate)
+cli.add_command(scaling)
 
 
 def _stage_command(kind: str) -> click.Command:

@@ -127,7 +127,8 @@ def _linear_function() -> Any:
     class OneDnnLinear(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            ctx.save_for_backward(x, weight)
+            # a frozen weight has no gradient that would need the input
+            ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
             ctx.has_bias = bias is not None
             return _onednn(x, weight, bias)
 

@@ -36,6 +36,8 @@ STAGES = {
     "dpo": "arriero.alignment.dpo",
     "evaluate": "arriero.evaluation.evaluate",
     "compare": "arriero.evaluation.compare",
+    "ladder": "arriero.evaluation.ladder",
+    "reconcile": "arriero.evaluation.reconcile",
     "distill": "arriero.compression.distill",
     "quantize": "arriero.compression.quantize",
     "export": "arriero.compression.export",
@@ -46,7 +48,9 @@ IN_RUN_TASKS = "arriero.evaluation.during"
 """The module that scores tasks in the course of a training run. Evaluation lies below training in the house, so training
 finds it by name, as the stages are found."""
 
-ArtifactType = Literal["corpus", "tokenizer", "tokens", "model", "scores", "comparison"]
+ArtifactType = Literal[
+    "corpus", "tokenizer", "tokens", "model", "scores", "comparison", "law", "reconciliation"
+]
 
 
 # ---------------------------------------------------------------- specs: artifacts that are not made yet
@@ -137,6 +141,30 @@ class ComparisonSpec(Spec):
     type: Literal["comparison"] = "comparison"
     families: int = Field(description="models that differ in more than their seed")
     runs: int = Field(description="models in all, each seed for itself")
+
+
+class RungSpec(BaseModel):
+    """A model whose loss is predicted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    parameters: float
+    tokens: float
+
+
+class LawSpec(Spec):
+    """A fitted scaling law; the figures themselves are in the artifact's law.json."""
+
+    type: Literal["law"] = "law"
+    runs: int = Field(description="models it is fitted to")
+    embeddings: bool = Field(default=True, description="whether parameters count embeddings")
+    predictions: dict[str, RungSpec] = Field(default={}, description="what it predicts, by name")
+
+
+class ReconciliationSpec(Spec):
+    """Predictions beside what became of them; the figures themselves are in the artifact's reconciliation.json."""
+
+    type: Literal["reconciliation"] = "reconciliation"
+    predictions: int = Field(description="predictions that a run was held against")
 
 
 CorpusSpec.model_rebuild()
@@ -297,5 +325,7 @@ SpecOf: dict[str, type[Spec]] = {
     "model": ModelSpec,
     "scores": ScoresSpec,
     "comparison": ComparisonSpec,
+    "law": LawSpec,
+    "reconciliation": ReconciliationSpec,
 }
 Probe = Callable[[], dict[str, Rate]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.artifacts.hashing import sha256_file
@@ -76,6 +76,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)  # every line is forced to the disk, which may be busy
 @given(
     st.lists(
         st.dictionaries(st.text().filter(lambda k: k not in ("type", "chain", "file")), json_values),
@@ -92,13 +93,80 @@ def test_any_json_comes_back(tmp_path_factory: pytest.TempPathFactory, records: 
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_a_torn_last_line_is_left_out_and_the_next_one_is_whole(ledger: Ledger, cut: int) -> None:
     ledger.append(stage("a"))
+    head = ledger.head.read_bytes()
     ledger.append(stage("b"))
+    ledger.head.write_bytes(head)  # the machine stopped while the line was written: the head comes after it
     ledger.path.write_bytes(ledger.path.read_bytes()[:-cut])
     expected = [stage("a"), stage("b")] if cut == 1 else [stage("a")]
     assert ledger.read() == expected
     assert len(ledger.notes) == (0 if cut == 1 else 1)
     ledger.append(stage("c"))
     assert ledger.read() == [*expected, stage("c")]
+
+
+@pytest.mark.parametrize("cut", ["a byte", "half a line", "the last line", "all but the first", "all"])
+def test_an_end_that_was_cut_off_does_not_pass_and_nothing_is_written_on_it(ledger: Ledger, cut: str) -> None:
+    for name in "abc":
+        ledger.append(stage(name))
+    text = ledger.path.read_bytes()
+    lines = text.splitlines(keepends=True)
+    kept = {"a byte": text[:-2], "half a line": text[: -len(lines[-1]) // 2], "the last line": b"".join(lines[:-1]),
+            "all but the first": lines[0], "all": b""}[cut]  # fmt: skip
+    ledger.path.write_bytes(kept)
+    with pytest.raises(DamagedArtifactError, match=r"it was cut short, [012] of 3 records are left"):
+        ledger.read()
+    with pytest.raises(DamagedArtifactError, match="cut short"):
+        ledger.append(stage("d"))
+    assert ledger.path.read_bytes() == kept
+
+
+def test_a_ledger_that_was_removed_or_put_in_anothers_place_does_not_pass(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.append(stage("a"))
+    other = Ledger(tmp_path / "other" / "ledger.jsonl")
+    other.append(stage("a", took=9.0))
+    ledger.path.write_bytes(other.path.read_bytes())
+    with pytest.raises(DamagedArtifactError, match="not those that were written here"):
+        ledger.read()
+    ledger.path.unlink()
+    with pytest.raises(DamagedArtifactError, match="0 of 1 records"):
+        ledger.read()
+
+
+def test_a_head_that_was_changed_does_not_pass_and_one_that_never_was_is_told(ledger: Ledger) -> None:
+    ledger.append(stage("a"))
+    ledger.head.write_text("{}")
+    with pytest.raises(DamagedArtifactError, match="it was changed"):
+        ledger.read()
+    ledger.head.unlink()  # as ledgers of earlier versions
+    assert len(ledger.read()) == 1
+    assert "would not be seen" in ledger.notes[0]
+    ledger.append(stage("b"))
+    assert len(ledger.read()) == 2 and ledger.notes == []
+
+
+def test_a_prediction_that_is_not_its_plans_does_not_pass(ledger: Ledger) -> None:
+    planned = {"pretrain": estimate(12.0).model_dump(mode="json")}
+    ledger.append({**plan(ledger.path.parent), "stages": planned})
+    ledger.append(stage("pretrain", predicted=12.0))
+    assert len(ledger.read()) == 2
+    ledger.append(stage("pretrain", predicted=10.0))  # as if it had been written after the fact
+    with pytest.raises(DamagedArtifactError, match="record 3: the prediction of stage 'pretrain'"):
+        ledger.read()
+
+
+def test_two_writers_link_to_one_chain(ledger: Ledger) -> None:
+    writers = [
+        threading.Thread(target=lambda n=n: [Ledger(ledger.path).append(stage(f"{n}{i}")) for i in range(8)])
+        for n in "ab"
+    ]
+    [writer.start() for writer in writers]
+    [writer.join() for writer in writers]
+    assert sorted(record["name"] for record in ledger.read()) == sorted(
+        f"{n}{i}" for n in "ab" for i in range(8)
+    )
+    assert len(set(ledger.chains)) == 16
 
 
 def test_rows_carry_the_signed_error_and_whether_the_band_held(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
-from arriero.cost.tariff_tables import grid_table, power_table, price_table
+from arriero.cost.tariff_tables import development_table, grid_table, power_table, price_table, water_table
 from arriero.cost.tariffs import KEYS, Machine, Tariffs, price
 from arriero.errors import ArrieroError
 
@@ -27,7 +27,7 @@ def test_own_figures_give_exact_energy_co2_and_money(profile: DeviceProfile) -> 
 
 
 def test_tables_give_bands_with_dates(profile: DeviceProfile) -> None:
-    tariffs = Tariffs.load()
+    tariffs = Tariffs.load({"region": "USA"})
     found = price(HOUR, profile, tariffs)
     assert found.energy.value == pytest.approx(4 * 4.0 * 3600)
     assert found.energy.low < found.energy.value / 1.5 + 1
@@ -97,6 +97,9 @@ def test_unknown_seconds_cost_unknown(profile: DeviceProfile) -> None:
         ({"watts": True}, "watts is True"),
         ({"price_per_hour": float("nan")}, "price_per_hour is nan"),
         ({"currency": "EUR"}, "currency 'EUR' needs price_per_hour"),
+        ({"price_usd_h": 2}, "did you mean 'price_per_hour'"),
+        ({"co2": "yes"}, "co2 is 'yes'; it should be true or false"),
+        ({"water": "much"}, "water is 'much'; it should be a number of 0 or more"),
         ({"region": "DEU", "grid_g_per_kwh": 5}, "not both"),
     ],
 )
@@ -120,6 +123,8 @@ def test_every_key_is_read() -> None:
         "watts": 3,
         "price_per_hour": 4,
         "currency": "CHF",
+        "co2": True,
+        "water": True,
     }
     assert set(sample) == set(KEYS)
     plain = Tariffs.load()
@@ -131,8 +136,10 @@ def test_every_key_is_read() -> None:
 def test_every_row_has_a_source_and_a_date() -> None:
     power, grid, prices = power_table(), grid_table(), price_table()
     assert grid.default in grid.regions
-    rows = [*power.processors, *grid.regions.values(), prices.vcpu_hour, power.pue, power.generic_core]
-    assert all(row.source and row.as_of for row in rows)
+    rows = [*power.processors, prices.vcpu_hour, power.pue, power.generic_core, development_table()]
+    assert all(row.source and row.as_of for row in [*rows, water_table().litres_per_kwh])
+    assert grid.source and all(row.as_of >= "2021" and row.g_per_kwh > 0 for row in grid.regions.values())
+    assert len(grid.regions) > 200
     assert all(row.spec_source for row in prices.accelerators)
     assert all(row.price is None or (row.price_source and row.price_as_of) for row in prices.accelerators)
     assert all(
@@ -140,3 +147,59 @@ def test_every_row_has_a_source_and_a_date() -> None:
     )
     drivers = [name for row in prices.accelerators for name in row.drivers]
     assert len(drivers) == len(set(drivers))
+
+
+def test_no_co2_when_power_and_grid_are_both_assumed_unless_asked(profile: DeviceProfile) -> None:
+    assert not price(HOUR, profile, Tariffs.load()).co2.known
+    assert "both the power and the grid are assumed" in price(HOUR, profile, Tariffs.load()).co2.source
+    for given in ({"co2": True}, {"region": "FRA"}, {"grid_g_per_kwh": 20}, {"watts": 50}):
+        assert price(HOUR, profile, Tariffs.load(given)).co2.known, given
+    tariffs, machine = Tariffs.load(), Machine.of(profile)
+    read_off = Quantity.exact(3.6e6, "J", "measured")
+    assert tariffs.priced(HOUR, machine, read_off, counted=True).co2.value == pytest.approx(1.1 * 369)
+    assert not tariffs.priced(HOUR, machine, read_off).co2.known
+
+
+def test_water_is_off_a_range_or_ones_own() -> None:
+    kwh = Quantity.exact(3.6e6, "J", "measured")
+    assert Tariffs.load().water_of(kwh) is None
+    assert Tariffs.load({"water": False}).water_of(kwh) is None
+    asked = Tariffs.load({"water": True, "pue": 1.0}).water_of(kwh)
+    assert asked is not None and (asked.low, asked.high) == pytest.approx((0.2, 2.0)) and asked.unit == "L"
+    own = Tariffs.load({"water": 1.3, "pue": 1.2}).water_of(kwh)
+    assert own is not None and own.value == own.high == pytest.approx(1.56)
+    unknown = Tariffs.load({"water": 1.3}).water_of(Quantity.unknown("J", "no counter"))
+    assert unknown is not None and unknown.source == "no counter"
+
+
+def test_several_accelerators_draw_and_cost_several_times() -> None:
+    tariffs = Tariffs.load()
+    one = Machine("Test CPU", 4, 4, "cuda", "NVIDIA H200")
+    eight = Machine("Test CPU", 4, 4, "cuda", "NVIDIA H200", 8)
+    assert tariffs.full_power(eight).value == pytest.approx(8 * (tariffs.full_power(one).value or 0))
+    assert tariffs.hour_price(eight).high == pytest.approx(8 * 3.5)
+
+
+# (GPU hours, MWh, t CO2) as their papers' tables print them
+@pytest.mark.parametrize(
+    ("hours", "megawatt_hours", "tonnes"),
+    [(82_432, 36, 14), (135_168, 59, 23), (530_432, 233, 90), (1_022_362, 449, 173)],
+)
+def test_the_llama_1_table_comes_out(
+    profile: DeviceProfile, hours: float, megawatt_hours: float, tonnes: float
+) -> None:
+    tariffs = Tariffs.load({"watts": 400, "pue": 1.1, "grid_g_per_kwh": 385})
+    found = price(Estimate(seconds=Quantity.exact(hours * 3600, "s", "declared")), profile, tariffs)
+    with_plant = (found.energy.value or 0) * tariffs.pue.value / 3.6e9
+    assert with_plant == pytest.approx(megawatt_hours, abs=0.9)  # they print whole MWh, cut off
+    assert (found.co2.value or 0) / 1e6 == pytest.approx(tonnes, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("hours", "tonnes"), [(184_320, 31.22), (368_640, 62.44), (1_038_336, 153.90), (1_720_320, 291.42)]
+)
+def test_the_llama_2_table_comes_out(profile: DeviceProfile, hours: float, tonnes: float) -> None:
+    watts = 350 if hours == 1_038_336 else 400  # the 34B model's row says 350 W
+    tariffs = Tariffs.load({"watts": watts, "pue": 1.1, "grid_g_per_kwh": 385})
+    found = price(Estimate(seconds=Quantity.exact(hours * 3600, "s", "declared")), profile, tariffs)
+    assert (found.co2.value or 0) / 1e6 == pytest.approx(tonnes, rel=0.01)

@@ -18,7 +18,7 @@ from arriero.recipe.runfolder import RunFolder
 
 
 def _start(repository: Path, out: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "arriero.cli", "run", str(repository / "recipes" / "smoke.yaml"), "--out", str(out),
+    command = [sys.executable, "-m", "arriero", "run", str(repository / "recipes" / "smoke.yaml"), "--out", str(out),
                "--set", "base.checkpoint_every=5 steps"]  # fmt: skip
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

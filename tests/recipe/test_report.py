@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from arriero.artifacts.manifest import LicenseRecord, SourceRecord
 from arriero.cost import Estimate, Quantity
+from arriero.cost.units import format_bytes, format_money, format_quantity, format_seconds, round_text
 from arriero.errors import DamagedArtifactError
 from arriero.evaluation.answers import Floats
 from arriero.evaluation.bootstrap import Resampling
@@ -25,9 +26,9 @@ from arriero.evaluation.comparison import ANSWER_LOSS, BITS_PER_BYTE, PREFERENCE
 from arriero.evaluation.scale import Scale, thinned
 from arriero.evaluation.scores import ModelLine, Sample, Samples, SampleSet, Scores
 from arriero.recipe.report import ReportData, ScoreSheet, StageLine, report_json, write_report
+from arriero.recipe.report.cost_pictures import cost_pictures
 from arriero.recipe.report.page import render
 from arriero.recipe.report.road import road
-from arriero.recipe.units import format_bytes, format_money, format_quantity, format_seconds, round_text
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 
@@ -452,3 +453,33 @@ def test_nothing_overflows_in_a_browser(data: ReportData, tmp_path: Path, width:
     found = re.search(r"wide (\d+) of (\d+)", done.stdout)
     assert found, done.stderr[-500:]
     assert int(found[1]) <= int(found[2]), f"the page is {found[1]} px wide in {found[2]}"
+
+
+def test_the_cost_in_pictures(page: str, data: ReportData) -> None:
+    text = " ".join(parse(page).text.split())
+    pictures = text[text.index("The cost in pictures") :]
+    for title in (
+        "Where the time of the run went",
+        "Peak memory of the stages",
+        "capacity 8.00 GB",
+        "median error",
+    ):
+        assert title in pictures
+    for line in data.stages:
+        assert line.name in pictures
+    assert "3.85 min · 65 %" in pictures and "1.10 GB, up to" in pictures and "3.6 min → 3.85 min" in pictures
+    assert page.count('class="pc"') == 3
+    assert "energy" not in cost_pictures(data)[2].text, "modelled on both sides: no measurement of the plan"
+
+
+def test_a_run_without_measurements_has_no_pictures() -> None:
+    line = StageLine(name="a", kind="curate", makes="corpus", predicted=sheet(3, 1e8, 0, "modelled", 0.5))
+    assert cost_pictures(ReportData(name="early", stages=[line])) == []
+    assert "The cost in pictures" not in render(ReportData(name="early", stages=[line]))
+
+
+def test_of_many_stages_the_shortest_share_a_bar() -> None:
+    lines = [stage(f"s{i:02d}", "curate", "corpus", "", 10.0 + i, 1.0) for i in range(20)]
+    first = cost_pictures(ReportData(name="long", stages=lines))[0]
+    assert "10 others" in first.text and "s19" in first.text and "s05" not in first.text
+    assert "the run" in first.text and format_seconds(sum(10.0 + i for i in range(20))) in first.text

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from arriero.recipe.text_plot import text_plot
+from arriero.evaluation.text_plot import text_plot
 
 
 def test_the_whole_report_and_its_picture(arriero: Any, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ CONFIG = DecoderConfig(
 )
 OBJECTIVE = CausalObjective(PlannedWindows(3, 40), 40, document_mask=True)
 SHAPE = Shape(3, 40, 120, masked=True)
+MANY = Shape(24, 40, 960, masked=True)
+"""Enough tokens that activations outweigh the gradients, which come while activations go."""
 
 
 def batch() -> Any:
@@ -69,9 +71,9 @@ def traced(mode: Recompute) -> Trace:
         model = Decoder(CONFIG)
         head_parameters(model)
         wrap_blocks(model, mode)
-        return [model, OBJECTIVE.synthetic(SHAPE)]
+        return [model, OBJECTIVE.synthetic(MANY)]
 
-    return trace(make, lambda state: accumulate(state[0], OBJECTIVE, [state[1]], 120, "fp32"))
+    return trace(make, lambda state: accumulate(state[0], OBJECTIVE, [state[1]], 960, "fp32"))
 
 
 def test_a_plan_sees_less_memory_and_more_arithmetic() -> None:
@@ -79,12 +81,13 @@ def test_a_plan_sees_less_memory_and_more_arithmetic() -> None:
     live = [found.peak_bytes - found.state_bytes for found in (none, selective, full)]
     assert live[0] > live[1] > live[2]
     assert not none.uncounted + full.uncounted
-    # the blocks' products once more, 2 FLOPs a weight and token, but the last of each block, whose result nobody needs;
-    # attention's are on top
+    # the blocks' products once more, 2 FLOPs a weight and token; attention's are on top
     weights = CONFIG.parameter_counts()
-    once_more = 2 * 120 * (weights["attention"] + weights["feed_forward"] * 2 // 3)
+    once_more = 2 * 960 * (weights["attention"] + weights["feed_forward"])
     assert once_more < full.flops - none.flops < 1.15 * once_more
-    assert none.flops < selective.flops < none.flops + 0.15 * once_more
+    # keys, values, gate and up are worked out again: those are what widens or narrows by more than half
+    widening = 2 * 960 * (weights["feed_forward"] * 2 // 3)
+    assert widening <= selective.flops - none.flops < once_more
 
 
 def test_a_model_without_blocks_is_refused() -> None:

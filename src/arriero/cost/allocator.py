@@ -7,6 +7,7 @@ faults on first touch, every step anew; on virtual machines that can take longer
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 _M_TRIM_THRESHOLD = -1
@@ -31,6 +32,15 @@ def return_freed_memory() -> bool:
     """Hand what is free back to the system, so that the next stage's peak memory is its own."""
     library = _glibc()
     return library is not None and bool(library.malloc_trim(0))
+
+
+def start_afresh() -> bool:
+    """Drop what earlier work in this process has left, garbage in cycles too, and hand it back to the system.
+
+    Memory that :func:`keep_freed_memory` keeps would otherwise count as the next stage's.
+    """
+    gc.collect()
+    return return_freed_memory()
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -1,68 +1,39 @@
 """The meter of a stage: seconds, memory, arithmetic and energy as they are used, safe against kills.
 
-Totals so far are written to a file once a second, so a killed run loses at most that; the meter of the run
-that continues adds what earlier runs of the same stage used. No second is counted twice.
+Once a second a sample is appended to a file, so a killed run loses at most that; the meter of the run that
+continues adds what earlier runs of the same stage used. No second is counted twice.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from arriero.artifacts.commit import write_json_atomic
 from arriero.cost.allocator import return_freed_memory
 from arriero.cost.counters import Counters
-from arriero.cost.estimate import Estimate
-from arriero.cost.quantity import Quantity, total
+from arriero.cost.counters_energy import Energy, EnergyCounter
+from arriero.cost.meter_clock import Stopwatch
+from arriero.cost.meter_file import MeterFile, Segment, read_totals
+from arriero.cost.meter_result import Measurement, measurement
 from arriero.cost.tariffs import Machine, Tariffs
+
+__all__ = ["HEARTBEAT_S", "SAMPLE_S", "Measurement", "Meter"]
 
 HEARTBEAT_S = 1.0
 SAMPLE_S = 0.1
-_STEAL_SHARE = 0.02
-
-
-class Segment(BaseModel):
-    """What one process used between two moments."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    wall_seconds: float
-    cpu_seconds: float
-    steal_seconds: float
-    peak_bytes: int
-    flops: float
-    package_joules: float | None = None
-    accelerator_joules: float | None = None
-    ended: bool = False
-    """False in the file of a run that was killed: what came after its last heartbeat is not in it."""
-
-
-class Measurement(BaseModel):
-    """What a stage took. Energy is modelled from CPU seconds where no counter could be read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    estimate: Estimate
-    cpu_seconds: float
-    steal_seconds: float
-    segments: int
-    """Processes that worked on the stage: 1 plus the number of kills and interruptions it survived."""
-    notes: list[str] = []
+_DEAR_SHARE = 0.003
+"""Of the wall time that reading the proportional memory may take."""
 
 
 class Meter:
     """Context manager around a stage's work.
 
     Args:
-        file: where the totals so far are kept; segments that an earlier run left in it are counted in.
-            None keeps nothing.
+        file: where the samples go; what earlier runs left in it is counted in. None keeps nothing.
         tariffs: for the energy model, CO2 and money; None leaves energy to the counters, and the rest unknown.
         counters: what to read, by default this machine's.
         background: False leaves out the sampling thread; then call :meth:`beat` yourself.
@@ -77,7 +48,7 @@ class Meter:
         machine: Machine | None = None,
         background: bool = True,
     ) -> None:
-        self._file = file
+        self._file = MeterFile(file) if file is not None else None
         self._tariffs = tariffs
         self._counters = counters or Counters.system()
         self._machine = machine
@@ -85,7 +56,8 @@ class Meter:
         self._notes: list[str] = []
         self._earlier: list[Segment] = []
         self._flops = 0.0
-        self._peak = 0
+        self._peak = self._proportional = 0
+        self._next_dear = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,16 +70,14 @@ class Meter:
         read = self._counters
         self._exact_peak = read.reset_peak()
         self._peak = read.resident()
-        self._start = (
-            read.wall(),
-            read.cpu(),
-            read.steal(),
-            _joules(read.package),
-            _joules(read.accelerator),
-        )
+        self._watch = Stopwatch(read.wall, read.boot)
+        self._watch.start()
+        self._begun = (read.cpu(), read.steal(), read.cpu_pressure(), read.memory_pressure())
+        self._energy_begun = tuple(self._energy(counter) for counter in (read.package, read.accelerator))
+        self._begin_file()
         self.beat()  # so that a run that is killed at once is counted too
         if self._background:
-            self._thread = threading.Thread(target=self._watch, name="arriero-meter", daemon=True)
+            self._thread = threading.Thread(target=self._go_on, name="arriero-meter", daemon=True)
             self._thread.start()
         return self
 
@@ -119,6 +89,8 @@ class Meter:
             self._thread.join()
         self._final = self._segment(ended=True)
         self._save(self._final)
+        if self._file is not None:
+            self._file.close()
 
     def count_flops(self, flops: float) -> None:
         """Add arithmetic that was really done. May be called from any thread."""
@@ -126,140 +98,139 @@ class Meter:
             self._flops += flops
 
     def beat(self) -> None:
-        """Read every counter and write the totals so far."""
+        """Read every counter and append a sample."""
         self._save(self._segment(ended=False))
 
     def result(self) -> Measurement:
         """What was used, by this process and by the earlier ones of the same stage."""
         segments = [*self._earlier, self._final or self._segment(ended=False)]
         machine = self._machine or _machine_here()
-        seconds = _measured(sum(s.wall_seconds for s in segments), "s", "monotonic clock")
-        flops = sum(s.flops for s in segments)
-        sheet = Estimate(
-            seconds=seconds,
-            peak_memory=_measured(max(s.peak_bytes for s in segments), "B", "resident memory"),
-            flops=_measured(flops, "FLOP", "counted from the operations' shapes")
-            if flops
-            else Quantity.unknown("FLOP", "the stage counts none"),
-        )
-        energy = self._energy(segments, sheet, machine)
-        if self._tariffs is not None:
-            sheet = self._tariffs.priced(sheet, machine, energy)
-        else:
-            sheet = sheet.model_copy(update={"energy": energy})
-        steal = sum(s.steal_seconds for s in segments)
-        return Measurement(
-            estimate=sheet, cpu_seconds=sum(s.cpu_seconds for s in segments), steal_seconds=steal,
-            segments=len(segments), notes=[*self._notes, *self._remarks(segments, steal, machine)],
-        )  # fmt: skip
+        notes = [*self._notes, *self._remarks(segments)]
+        return measurement(segments, machine, self._tariffs, missing=self._counters.missing, notes=notes)
 
     # ------------------------------------------------------------ reading
 
-    def _watch(self) -> None:
-        """Sample the memory often when the system keeps no peak for us, and write the totals once a second."""
+    def _go_on(self) -> None:
+        """Sample the memory often when the system keeps no peak for us, and append a sample once a second."""
         every = HEARTBEAT_S if self._exact_peak else SAMPLE_S
         waited = 0.0
         while not self._stop.wait(every):
-            self._see_memory()
             waited += every
             if waited >= HEARTBEAT_S:
                 waited = 0.0
                 self.beat()
+            else:
+                self._see_memory()
 
     def _see_memory(self) -> None:
+        """The peak of the tree: of this process alone, or of it and its children at one moment."""
         read = self._counters
-        seen = max(read.peak() if self._exact_peak else 0, read.resident())
+        now = read.resident()
+        seen = max(read.peak() if self._exact_peak else 0, now + read.children())
         with self._lock:
             self._peak = max(self._peak, seen)
 
+    def _see_proportional(self) -> None:
+        """Walks the page tables, so the larger the process, the more seldom it is done."""
+        read = self._counters
+        begun = read.wall()
+        if begun < self._next_dear:
+            return
+        self._proportional = max(self._proportional, read.proportional())
+        ended = read.wall()
+        self._next_dear = ended + (ended - begun) / _DEAR_SHARE
+
     def _segment(self, *, ended: bool) -> Segment:
         self._see_memory()
+        self._see_proportional()
         read = self._counters
-        wall, cpu, steal, package, accelerator = self._start
-        package_now, accelerator_now = _joules(read.package), _joules(read.accelerator)
-        with self._lock:
+        with self._lock:  # a stage asks for its cost so far while the background thread takes a sample
+            seconds = self._watch.look()
+            cpu, steal, cpu_pressure, memory_pressure = (
+                max(0.0, now - begun)
+                for now, begun in zip(
+                    (read.cpu(), read.steal(), read.cpu_pressure(), read.memory_pressure()), self._begun, strict=True
+                )
+            )  # fmt: skip
+            package, accelerator = (
+                _since(self._energy(counter), begun)
+                for counter, begun in zip((read.package, read.accelerator), self._energy_begun, strict=True)
+            )
             return Segment(
-                wall_seconds=read.wall() - wall, cpu_seconds=read.cpu() - cpu,
-                steal_seconds=max(0.0, read.steal() - steal), peak_bytes=self._peak, flops=self._flops,
-                package_joules=None if package_now is None else package_now - (package or 0.0),
-                accelerator_joules=None if accelerator_now is None else accelerator_now - (accelerator or 0.0),
+                wall_seconds=seconds, cpu_seconds=cpu, steal_seconds=steal, peak_bytes=self._peak, flops=self._flops,
+                cpu_pressure_seconds=cpu_pressure, memory_pressure_seconds=memory_pressure,
+                asleep_seconds=self._watch.asleep, jumped_seconds=self._watch.jumped, gap_seconds=self._watch.gaps,
+                proportional_bytes=self._proportional,
+                package_joules=package.counted if package else None,
+                package_filled_joules=package.filled if package else 0.0,
+                accelerator_joules=accelerator.counted if accelerator else None,
+                accelerator_filled_joules=accelerator.filled if accelerator else 0.0,
+                accelerator_polled=read.accelerator is not None and read.accelerator.basis != "measured",
                 ended=ended,
             )  # fmt: skip
+
+    def _energy(self, counter: EnergyCounter | None) -> Energy | None:
+        return counter.observe(self._counters.wall()) if counter is not None else None
 
     # ------------------------------------------------------------ the file
 
     def _load(self) -> list[Segment]:
-        if self._file is None or not self._file.exists():
+        if self._file is None or not self._file.path.exists():
             return []
+        path = self._file.path
         try:
-            return [Segment.model_validate(item) for item in json.loads(self._file.read_bytes())["segments"]]
-        except (ValueError, KeyError, TypeError, ValidationError):
+            return read_totals(path)
+        except (ValueError, OSError):
             self._notes.append("what earlier runs of this stage used could not be read and is missing here")
+            path.replace(path.with_name(f"{path.name}.damaged"))  # or the next run could not read ours
             return []
 
-    def _save(self, current: Segment) -> None:
-        if self._file is None:
-            return
-        segments = [segment.model_dump() for segment in (*self._earlier, current)]
-        try:
-            write_json_atomic(self._file, {"format": "arriero.meter/1", "segments": segments})
-        except OSError as error:  # the stage's own work is worth more than its meter
-            note = f"the meter could not be written, a kill would lose its seconds: {error.strerror}"
-            if note not in self._notes:
-                self._notes.append(note)
+    def _begin_file(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.begin(datetime.now(UTC).isoformat(timespec="seconds"))
+            except OSError as error:
+                self._unwritten(error)
 
-    # ------------------------------------------------------------ energy and remarks
+    def _save(self, sample: Segment) -> None:
+        if self._file is not None:
+            try:
+                self._file.add(sample)
+            except OSError as error:  # the stage's own work is worth more than its meter
+                self._unwritten(error)
 
-    def _energy(self, segments: list[Segment], sheet: Estimate, machine: Machine) -> Quantity:
-        parts = []
-        if all(s.package_joules is not None for s in segments):
-            joules = sum(s.package_joules or 0.0 for s in segments)
-            parts.append(_measured(joules, "J", "RAPL counters of the whole package"))
-        elif self._tariffs is not None:
-            cpu, wall = sum(s.cpu_seconds for s in segments), sum(s.wall_seconds for s in segments)
-            cores = self._tariffs.core_energy(machine, cpu, wall)
-            memory = self._tariffs.memory_energy(sheet.peak_memory, sheet.seconds)
-            parts += [cores] if self._tariffs.watts is not None else [cores, memory]
-        else:
-            parts.append(Quantity.unknown("J", "no energy counter can be read"))
-        if machine.device != "cpu" or any(s.accelerator_joules is not None for s in segments):
-            if all(s.accelerator_joules is not None for s in segments):
-                joules = sum(s.accelerator_joules or 0.0 for s in segments)
-                parts.append(_measured(joules, "J", "NVML counters"))
-            else:
-                parts.append(Quantity.unknown("J", "the accelerator's energy was not read all the time"))
-        sources = "; ".join(dict.fromkeys(part.source for part in parts if part.source))
-        return total(parts, "J").model_copy(update={"source": sources})
+    def _unwritten(self, error: OSError) -> None:
+        note = "the meter could not be written, a kill would lose its seconds"
+        if not any(known.startswith(note) for known in self._notes):
+            self._notes.append(f"{note}: {error.strerror or error}")
 
-    def _remarks(self, segments: list[Segment], steal: float, machine: Machine) -> list[str]:
+    # ------------------------------------------------------------ remarks
+
+    def _remarks(self, segments: list[Segment]) -> list[str]:
         notes = []
         killed = sum(not segment.ended for segment in segments[:-1])
         if killed:
             notes.append(
                 f"{killed} earlier run(s) were killed; up to {HEARTBEAT_S:g} s of each is not counted"
             )
-        wall = sum(segment.wall_seconds for segment in segments)
-        if wall > 0 and steal / (wall * machine.cores) > _STEAL_SHARE:
-            notes.append(
-                f"the hypervisor took {steal:.1f} CPU seconds away: the wall time is too long by about that"
-            )
         if not self._exact_peak:
             notes.append(f"peak memory was sampled every {SAMPLE_S:g} s; shorter peaks may be missing")
+        for counter in (self._counters.package, self._counters.accelerator):
+            notes += counter.faults() if counter is not None else []
         return notes
 
 
-def _joules(counter: Any) -> float | None:
-    return counter.joules() if counter is not None else None
-
-
-def _measured(value: float, unit: str, source: str) -> Quantity:
-    return Quantity.exact(float(value), unit, "measured", source)
+def _since(now: Energy | None, begun: Energy | None) -> Energy | None:
+    if now is None or begun is None:
+        return now
+    return Energy(now.counted - begun.counted, now.filled - begun.filled)
 
 
 def _machine_here() -> Machine:
-    """This machine; with torch's first accelerator when the process has opened one."""
+    """This machine; with torch's accelerators when the process has opened one."""
     torch = sys.modules.get("torch")
+    here = Machine.here()
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        here = Machine.here()
-        return Machine(here.cpu, here.cores, here.threads, "cuda", torch.cuda.get_device_name(0))
-    return Machine.here()
+        name, count = torch.cuda.get_device_name(0), torch.cuda.device_count()
+        return Machine(here.cpu, here.cores, here.threads, "cuda", name, count)
+    return here

@@ -6,9 +6,13 @@ import os
 import re
 import resource
 import sys
+import time
 from pathlib import Path
+from typing import Literal
 
 PROC = Path("/proc")
+CGROUP = Path("/sys/fs/cgroup")
+Pressure = Literal["cpu", "memory"]
 
 
 def resident_bytes(proc: Path = PROC) -> int:
@@ -37,6 +41,28 @@ def steal_seconds(proc: Path = PROC) -> float:
         return int(fields[8]) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, ValueError):
         return 0.0
+
+
+def pressure_seconds(kind: Pressure, proc: Path = PROC) -> float:
+    """Seconds for which tasks had to wait: some task for a processor, or all of them for memory; 0 where not told.
+
+    Of this control group where it has such a file, else of the machine (Linux' pressure stall information).
+    """
+    line = "some" if kind == "cpu" else "full"
+    for file in (CGROUP / f"{kind}.pressure", proc / "pressure" / kind):
+        try:
+            found = re.search(rf"^{line} .*total=(\d+)", file.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        if found:
+            return int(found.group(1)) * 1e-6
+    return 0.0
+
+
+def boot_seconds() -> float:
+    """Seconds since boot, those of a suspended machine included (``CLOCK_MONOTONIC`` leaves them out)."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
 
 def cpu_seconds() -> float:

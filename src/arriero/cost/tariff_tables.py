@@ -79,13 +79,13 @@ class RegionRow(_Row):
     name: str
     g_per_kwh: float
     as_of: str
-    source: str
 
 
 class GridTable(_Row):
     default: str
     spread: float
     basis: Basis
+    source: str
     regions: dict[str, RegionRow]
 
     def figure(self, region: str) -> Figure:
@@ -93,7 +93,7 @@ class GridTable(_Row):
         return Figure.model_validate(
             {
                 "value": row.g_per_kwh, "spread": self.spread, "unit": "g/kWh", "basis": self.basis,
-                "as_of": row.as_of, "source": f"{row.name}: {row.source}",
+                "as_of": row.as_of, "source": f"{row.name}: {self.source}",
             }
         )  # fmt: skip
 
@@ -133,6 +133,20 @@ class PriceTable(_Row):
         return next((row for row in self.accelerators if driver_name in (row.name, *row.drivers)), None)
 
 
+class DevelopmentTable(_Row):
+    """What all runs of a project cost, as a multiple of the final one."""
+
+    low: float
+    high: float
+    basis: Basis
+    as_of: str
+    source: str
+
+
+class WaterTable(_Row):
+    litres_per_kwh: Figure
+
+
 def _read(name: str) -> Any:
     return yaml.safe_load(
         files("arriero.cost").joinpath("tables", f"{name}.yaml").read_text(encoding="utf-8")
@@ -152,3 +166,13 @@ def grid_table() -> GridTable:
 @lru_cache(maxsize=1)
 def price_table() -> PriceTable:
     return PriceTable.model_validate(_read("prices"))
+
+
+@lru_cache(maxsize=1)
+def development_table() -> DevelopmentTable:
+    return DevelopmentTable.model_validate(_read("development"))
+
+
+@lru_cache(maxsize=1)
+def water_table() -> WaterTable:
+    return WaterTable.model_validate(_read("water"))

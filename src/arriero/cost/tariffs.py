@@ -13,8 +13,17 @@ from typing import Any
 from arriero.artifacts.host import cpu_name, usable_cores
 from arriero.cost.device import DeviceProfile
 from arriero.cost.estimate import Estimate
+from arriero.cost.ledger_corrections import Corrections
 from arriero.cost.quantity import Quantity, total
-from arriero.cost.tariff_tables import Figure, PowerTable, PriceTable, grid_table, power_table, price_table
+from arriero.cost.tariff_tables import (
+    Figure,
+    PowerTable,
+    PriceTable,
+    grid_table,
+    power_table,
+    price_table,
+    water_table,
+)
 from arriero.errors import ArrieroError, did_you_mean
 
 KEYS = {
@@ -24,8 +33,10 @@ KEYS = {
     "watts": "what your machine draws while it works, in place of the modelled power",
     "price_per_hour": "what an hour of your machine costs, in place of the catalogue price",
     "currency": "currency of price_per_hour, by default USD",
+    "co2": "true shows CO2 even where both the power and the grid's intensity are assumed",
+    "water": "true shows a range of litres, a number takes your site's own litres per kWh; off by default",
 }
-"""The overrides that a recipe's ``cost:`` section may hold."""
+"""The overrides that a recipe's ``cost:`` section may hold. One line each, also as ``--set cost.pue=1.2``."""
 _JOULES_PER_KWH = 3.6e6
 
 
@@ -38,6 +49,8 @@ class Machine:
     threads: int
     device: str = "cpu"
     accelerator: str | None = None
+    accelerators: int = 1
+    """How many of that accelerator; on a machine without any it says nothing."""
 
     @classmethod
     def of(cls, profile: DeviceProfile) -> Machine:
@@ -61,6 +74,11 @@ class Tariffs:
     price_per_hour: Figure | None
     power: PowerTable
     prices: PriceTable
+    grid_given: bool = False
+    """The user named the region or the intensity; otherwise it is the table's default, an assumption."""
+    co2_asked: bool = False
+    water: Figure | None = None
+    """Litres per kWh of facility energy; None leaves water out."""
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None) -> Tariffs:
@@ -88,6 +106,7 @@ class Tariffs:
             region=None if own_grid else region, grid=own_grid or grid_rows.figure(region),
             pue=_own(given, "pue", "1", at_least=1.0) or power.pue, currency=currency,
             watts=_own(given, "watts", "W", at_least=0.0), price_per_hour=price, power=power, prices=prices,
+            grid_given=own_grid is not None or "region" in given, co2_asked=_flag(given, "co2"), water=_water(given),
         )  # fmt: skip
 
     def describe(self, device: DeviceProfile | None = None) -> list[str]:
@@ -99,6 +118,7 @@ class Tariffs:
             f"grid: {_text(self.grid.quantity())}",
             f"facility overhead (PUE): {_text(self.pue.quantity())}",
             f"price: {_text(price)}",
+            *([f"water: {_text(self.water.quantity())}"] if self.water is not None else []),
         ]
 
     def full_power(self, machine: Machine) -> Quantity:
@@ -106,7 +126,7 @@ class Tariffs:
         if self.watts is not None:
             return self.watts.quantity()
         if machine.device != "cpu":
-            return self._accelerator_power(machine)
+            return self.accelerator_power(machine)
         core = self.power.core(machine.cpu).quantity()
         busy, idle = machine.threads, max(0, machine.cores - machine.threads)
         equivalents = busy + idle * self.power.idle_share.value
@@ -124,15 +144,15 @@ class Tariffs:
         assert full.low is not None
         return full.model_copy(update={"low": min(full.low, one), "basis": "modelled"})
 
-    def _accelerator_power(self, machine: Machine) -> Quantity:
+    def accelerator_power(self, machine: Machine) -> Quantity:
+        """Watts of the machine's accelerators while they train, the host left out; unknown for what no table lists."""
         name = machine.accelerator
         row = self.prices.accelerator(name) if name else None
         if row is None or row.tdp_w is None:
             return Quantity.unknown("W", f"no power is known for {_device_name(machine)}")
+        rated = machine.accelerators * row.tdp_w
         return self.power.accelerator_load.quantity().times(
-            Quantity.exact(row.tdp_w, "W", "modelled"),
-            "W",
-            f"{row.name}: share of {row.tdp_w:g} W; host left out",
+            Quantity.exact(rated, "W", "modelled"), "W", f"{row.name}: share of {rated:g} W; host left out"
         )
 
     def hour_price(self, machine: Machine) -> Quantity:
@@ -145,10 +165,10 @@ class Tariffs:
             row = self.prices.accelerator(name) if name else None
             if row is None or row.price is None:
                 return Quantity.unknown(unit, f"no price is known for {_device_name(machine)}")
-            source = f"{row.name}: {row.price_source} (as of {row.price_as_of})"
+            source, count = f"{row.name}: {row.price_source} (as of {row.price_as_of})", machine.accelerators
             return Quantity(
-                value=row.price.value, low=row.price.low, high=row.price.high,
-                unit=unit, basis=self.prices.basis, source=source,
+                value=count * row.price.value, low=count * row.price.low, high=count * row.price.high,
+                unit=unit, basis=self.prices.basis, source=source if count == 1 else f"{count} x {source}",
             )  # fmt: skip
         row_cpu, cores = self.prices.vcpu_hour, machine.cores
         return Quantity(
@@ -174,26 +194,54 @@ class Tariffs:
             update={"basis": "modelled", "source": f"CPU seconds times watts; {core.source}"}
         )
 
-    def priced(self, estimate: Estimate, machine: Machine, energy: Quantity) -> Estimate:
-        """The estimate with energy, CO2 and money filled in."""
-        per_joule = self.grid.quantity().scaled(1 / _JOULES_PER_KWH, "g/J")
-        facility = energy.times(self.pue.quantity(), "J")
+    def priced(
+        self, estimate: Estimate, machine: Machine, energy: Quantity, *, counted: bool = False
+    ) -> Estimate:
+        """The estimate with energy, CO2 and money filled in; ``counted``: counters showed most of the energy.
+
+        CO2 of a power that no counter showed on a grid that nobody named would be a guess times a guess: it stays
+        unknown unless it is asked for.
+        """
         hours = estimate.seconds.scaled(1 / 3600, "h")
         price = self.hour_price(machine)
         return estimate.model_copy(
             update={
                 "energy": energy,
-                "co2": facility.times(per_joule, "g", _where(energy, f"grid {self.grid.value:g} g/kWh")),
+                "co2": self._co2(energy, counted),
                 "money": hours.times(price, self.currency, _where(price, price.source)),
             }
         )
 
+    def _co2(self, energy: Quantity, counted: bool) -> Quantity:
+        if not (self.grid_given or self.co2_asked or self.watts is not None or counted):
+            return Quantity.unknown(
+                "g", "both the power and the grid are assumed; name the region, or ask with co2: true"
+            )
+        per_joule = self.grid.quantity().scaled(1 / _JOULES_PER_KWH, "g/J")
+        facility = energy.times(self.pue.quantity(), "J")
+        return facility.times(per_joule, "g", _where(energy, f"grid {self.grid.value:g} g/kWh"))
 
-def price(estimate: Estimate, device: DeviceProfile, tariffs: Tariffs) -> Estimate:
+    def water_of(self, energy: Quantity) -> Quantity | None:
+        """Litres for so many joules of the machine; None when nobody asked for water."""
+        if self.water is None:
+            return None
+        kwh = energy.times(self.pue.quantity(), "J").scaled(1 / _JOULES_PER_KWH, "kWh")
+        return kwh.times(self.water.quantity(), "L", _where(energy, self.water.source))
+
+
+def price(
+    estimate: Estimate, device: DeviceProfile, tariffs: Tariffs, kind: str = "", own: Corrections | None = None
+) -> Estimate:  # fmt: skip
     """Fill in energy (J), CO2 (g) and money of a stage's estimate.
 
     A device that the tables do not list, or seconds that are unknown, leave them unknown.
+
+    Args:
+        kind: of the stage. own: what this machine's runs of each kind say of the predictions; seconds, memory and
+            power are corrected by it.
     """
+    own = own or Corrections()
+    estimate = own.applied(kind, estimate)
     machine = Machine.of(device)
     watts = tariffs.working_power(machine)
     energy = watts.times(estimate.seconds, "J", _where(watts, watts.source))
@@ -201,6 +249,8 @@ def price(estimate: Estimate, device: DeviceProfile, tariffs: Tariffs) -> Estima
         source = energy.source
         energy = total([energy, tariffs.memory_energy(estimate.peak_memory, estimate.seconds)], "J")
         energy = energy.model_copy(update={"source": f"{source}; memory in use"})
+    power = own.of(kind, "power")
+    energy = power.applied(energy) if power is not None else energy
     return tariffs.priced(estimate, machine, energy)
 
 
@@ -237,6 +287,21 @@ def _own(given: Mapping[str, Any], key: str, unit: str, *, at_least: float) -> F
         value=float(value), low=float(value), high=float(value), unit=unit, basis="declared",
         as_of="this recipe", source="given in the recipe",
     )  # fmt: skip
+
+
+def _flag(given: Mapping[str, Any], key: str) -> bool:
+    value = given.get(key, False)
+    if not isinstance(value, bool):
+        raise ArrieroError(f"cost: {key} is {value!r}; it should be true or false")
+    return value
+
+
+def _water(given: Mapping[str, Any]) -> Figure | None:
+    """The published range for ``water: true``, the user's own figure for a number."""
+    value = given.get("water", False)
+    if isinstance(value, bool):
+        return water_table().litres_per_kwh if value else None
+    return _own(given, "water", "L/kWh", at_least=0.0)
 
 
 def _text(quantity: Quantity) -> str:

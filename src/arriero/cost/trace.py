@@ -48,12 +48,14 @@ class Trace:
         state_bytes: storage that ``make`` left allocated (parameters, optimizer state, batch).
         peak_bytes: most storage live at any moment of ``run``, the state included.
         uncounted: names of operations that look like matrix products but whose FLOPs are not known.
+        end_bytes: storage live when ``run`` had ended, its result included.
     """
 
     ops: list[Op]
     state_bytes: int
     peak_bytes: int
     uncounted: tuple[str, ...] = ()
+    end_bytes: int = 0
 
     @property
     def flops(self) -> float:
@@ -72,7 +74,13 @@ class Trace:
         return result
 
 
-def trace(make: Callable[[], T], run: Callable[[T], Any], *, fake: bool = True) -> Trace:
+def trace(
+    make: Callable[[], T],
+    run: Callable[[T], Any],
+    *,
+    fake: bool = True,
+    live: LiveStorages | None = None,
+) -> Trace:
     """Count what ``run(make())`` takes, on fake CPU tensors.
 
     Args:
@@ -82,19 +90,34 @@ def trace(make: Callable[[], T], run: Callable[[T], Any], *, fake: bool = True) 
         run: what is to be counted, e.g. forward, backward and the optimizer's step. Must not read values
             (``.item()``), because there are none.
         fake: False computes for real under the same tracker, to check the fake figures against.
+        live: what counts the storages, for those who want to know more of them than the peak.
     """
-    live = _LiveStorages()
+    return trace_parts(make, run, fake=fake, live=live)[0]
+
+
+def trace_parts(
+    make: Callable[[], T], *runs: Callable[[T], Any], fake: bool = True, live: LiveStorages | None = None
+) -> list[Trace]:
+    """:func:`trace` of several pieces of code one after the other, each counted by itself.
+
+    What a piece is to leave to the next it puts into the state, which therefore should be a container. ``state_bytes``
+    and ``end_bytes`` of a piece are what was live before and after it.
+    """
+    live = live or LiveStorages()
     recorder = _Recorder(live)
+    found = []
     with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext(), recorder:
         state = make()
         for tensor in _reachable(state):
             live.add(tensor)
-        state_bytes = live.bytes
-        recorder.start()
-        live.peak = state_bytes
-        result = run(state)
-        del result
-    return Trace(recorder.ops(), state_bytes, live.peak, tuple(sorted(recorder.uncounted)))
+        for run in runs:
+            recorder.start()
+            state_bytes = live.peak = live.bytes
+            result = run(state)
+            uncounted = tuple(sorted(recorder.uncounted))
+            found.append(Trace(recorder.ops(), state_bytes, live.peak, uncounted, live.bytes))
+            del result
+    return found
 
 
 def _reachable(state: Any) -> list[torch.Tensor]:
@@ -109,13 +132,17 @@ def _reachable(state: Any) -> list[torch.Tensor]:
     return found
 
 
-class _LiveStorages:
+class LiveStorages:
     """Sum of the bytes of all storages seen that are still alive, and its peak."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self.peak = 0
         self._refs: dict[int, tuple[weakref.ref[Any], int]] = {}
+
+    def changed(self, key: int, n_bytes: int, tensor: torch.Tensor | None) -> None:
+        """Storage ``key`` has so many bytes more (less, where negative) from now on; ``tensor`` is seen first."""
+        self.bytes += n_bytes
 
     def add(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -125,12 +152,12 @@ class _LiveStorages:
             if known[1] == n_bytes:
                 return
             self._refs[key] = (known[0], n_bytes)  # resized in place
-            self.bytes += n_bytes - known[1]
+            self.changed(key, n_bytes - known[1], None)
         else:
             self._drop(key)
             reference = weakref.ref(storage, partial(self._freed, key))
             self._refs[key] = (reference, n_bytes)
-            self.bytes += n_bytes
+            self.changed(key, n_bytes, tensor)
         self.peak = max(self.peak, self.bytes)
 
     def _freed(self, key: int, ref: weakref.ref[Any]) -> None:
@@ -141,13 +168,13 @@ class _LiveStorages:
     def _drop(self, key: int) -> None:
         entry = self._refs.pop(key, None)
         if entry is not None:
-            self.bytes -= entry[1]
+            self.changed(key, -entry[1], None)
 
 
 class _Recorder(TorchDispatchMode):
     """Sees every aten operation, also those of the backward pass and the optimizer."""
 
-    def __init__(self, live: _LiveStorages) -> None:
+    def __init__(self, live: LiveStorages) -> None:
         super().__init__()
         self._live = live
         self._counts: dict[tuple[str, str, Work, int], int] = {}
@@ -155,7 +182,10 @@ class _Recorder(TorchDispatchMode):
         self.uncounted: set[str] = set()
 
     def start(self) -> None:
+        """Forget what was recorded, and record from here on."""
         self._recording = True
+        self._counts = {}
+        self.uncounted = set()
 
     def ops(self) -> list[Op]:
         return [
@@ -165,6 +195,9 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if any(hasattr(kind, "device_mesh") for kind in types):
+            # of several processes: what it does to the part of this one comes by here next
+            return NotImplemented
         if func is torch.ops.prim.device.default:
             return func(*args, **kwargs)
         # In inference mode composite operations (linear, attention) arrive whole: take them apart as torch would,
@@ -200,4 +233,4 @@ def _dtype(args: Any, kwargs: dict[str, Any], out: Any) -> str:
     return str(chosen.dtype).removeprefix("torch.") if chosen is not None else ""
 
 
-__all__ = ["Op", "Trace", "trace"]
+__all__ = ["LiveStorages", "Op", "Trace", "trace", "trace_parts"]

@@ -7,8 +7,12 @@ the model on one device; batches, layers, devices and steps multiply it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from arriero.cost.memory.profile import MemoryProfile
 
 Recompute = Literal["none", "selective", "full"]
 Dtype = Literal["fp32", "bf16", "fp8"]
@@ -97,6 +101,18 @@ class Workload:
         work_peak: most bytes of temporaries inside one block, over what is saved.
         kv_token: bytes of one token's keys and values over all layers.
         gradient_bytes: bytes of a trained parameter's gradient. state_bytes: of its optimizer state and master copy.
+        once_block, once_rest: what a micro-batch takes once, however many sequences it holds (casts of weights,
+            dequantising, relative positions), forward and backward together.
+        saved_once_block, saved_once_rest: bytes kept once for a micro-batch (casts of weights), by mode.
+        head_gradient: bytes of the head's gradient that the loss makes in the forward pass already; with the
+            gradients, not in ``saved_rest``.
+        work_once: as ``work_peak``, the part that does not grow with the sequences (a gradient of weights in flight).
+        square: attention of the full square over what is counted: 2 where the causal half is, else 1.
+        needed: attention that the visible pairs of tokens need over what is counted: 1 for the causal half and for
+            encoders, less where a mask hides pairs that are worked out all the same (windows).
+        uncounted: operations that look like matrix products but are not counted; empty if all is well.
+        memory: what lives at every moment of a step, by mode, as it was traced; without it the closed form goes by the
+            figures above, which do not know when what is there.
     """
 
     name: str
@@ -117,6 +133,16 @@ class Workload:
     kv_token: float = 0.0
     gradient_bytes: float = 4.0
     state_bytes: float = 8.0
+    once_block: Work = field(default_factory=Work)
+    once_rest: Work = field(default_factory=Work)
+    saved_once_block: dict[Recompute, float] = field(default_factory=dict)
+    saved_once_rest: float = 0.0
+    head_gradient: float = 0.0
+    work_once: float = 0.0
+    square: float = 1.0
+    needed: float = 1.0
+    uncounted: tuple[str, ...] = ()
+    memory: Mapping[Recompute, MemoryProfile] = field(default_factory=dict)
 
     @property
     def forward(self) -> Work:
@@ -127,6 +153,11 @@ class Workload:
     def backward(self) -> Work:
         """Of the whole model, without recomputation."""
         return self.backward_block * self.dimensions.n_layers + self.backward_rest
+
+    @property
+    def once(self) -> Work:
+        """Of the whole model, once for each micro-batch."""
+        return self.once_block * self.dimensions.n_layers + self.once_rest
 
     def recomputed(self, mode: Recompute) -> Work:
         """What ``mode`` works out a second time, of the whole model."""

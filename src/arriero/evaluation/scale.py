@@ -6,6 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+_ROUND_TIMES = (
+    *(m * 10.0**d for d in range(-9, 1) for m in (1, 3)), 10.0, 30.0, *(60.0 * m for m in (1, 3, 10, 30)),
+    *(3600.0 * h for h in (1, 3, 10)), *(86400.0 * d for d in (1, 3, 10, 30, 100, 300, 1000)),
+)  # fmt: skip
+_TIME_UNITS = (86400.0, 3600.0, 60.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -58,6 +64,15 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
         if len(found) <= most:
             break
     return evenly(found, most) if len(found) > 1 else _ticks(low, high, most - 1)
+
+
+def time_ticks(scale: Scale, most: int = 7) -> list[float]:
+    """Seconds that people count in: 1 s, 3 s, 10 s, 30 s, 1 min ..., whole hours, whole days."""
+    if scale.log:
+        inside = [t for t in _ROUND_TIMES if scale.low <= t <= scale.high]
+        return evenly(inside, most) if len(inside) > 1 else scale.ticks(most)
+    unit = next((unit for unit in _TIME_UNITS if scale.high >= 2 * unit), 1.0)
+    return [unit * tick for tick in _ticks(scale.low / unit, scale.high / unit, most)]
 
 
 def evenly(ticks: list[float], most: int) -> list[float]:

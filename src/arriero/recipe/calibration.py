@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arriero.cost.device import DeviceProfile, Rate, load_profile, profile_path, save_profile
@@ -28,6 +28,32 @@ def calibrate_machine(
     return profile, save_profile(profile)
 
 
+def calibrate_recipe(
+    recipe: Path, sets: Sequence[str], *, say: Callable[[str], None], budget_s: float = 30.0
+) -> tuple[dict[str, Rate], Path]:
+    """Measure a few real steps of every model that a recipe trains; plans of the same models use them.
+
+    Returns:
+        The ratios of real steps to their priced traces, by key, and where the profile was written.
+
+    Raises:
+        ArrieroError: the recipe has a fault, or trains nothing.
+    """
+    from arriero.recipe.walks import make_plan
+    from arriero.training.trial import collecting, measure
+
+    profile = usable_profile(say)
+    with collecting() as trials:
+        make_plan(recipe, sets=sets, say=say)
+    if not trials:
+        raise ArrieroError(f"{recipe} trains no network, so there are no steps to measure")
+    measured = {}
+    for number, trial in enumerate(trials, start=1):
+        say(f"measuring real steps of model {number} of {len(trials)}")
+        measured[trial.key] = measure(trial, profile, budget_s=budget_s / len(trials))
+    return measured, save_profile(profile.model_copy(update={"rates": profile.rates | measured}))
+
+
 def usable_profile(say: Callable[[str], None]) -> DeviceProfile:
     """This machine's profile; a short one is measured when there is none or it describes another machine.
 
@@ -49,7 +75,7 @@ def usable_profile(say: Callable[[str], None]) -> DeviceProfile:
 
 def _calibrate_aside(say: Callable[[str], None]) -> DeviceProfile:
     """A short calibration in a process of its own: what it leaves in memory would count as the first stages' own."""
-    command = [sys.executable, "-m", "arriero.cli", "calibrate", "--short"]
+    command = [sys.executable, "-m", "arriero", "calibrate", "--short"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     profile = load_profile()
     if done.returncode or profile is None:

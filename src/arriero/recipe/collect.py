@@ -12,16 +12,18 @@ from arriero.artifacts import Artifact
 from arriero.artifacts.artifact import merge_licenses
 from arriero.artifacts.lineage import raw_sources
 from arriero.artifacts.manifest import LOGS, SourceRecord
-from arriero.cost import Estimate
+from arriero.cost import Estimate, total_estimate
 from arriero.cost.device import DeviceProfile
 from arriero.cost.ledger import Ledger
+from arriero.cost.tariffs import Tariffs
+from arriero.cost.units import format_bytes, format_count, format_flops
 from arriero.errors import ArrieroError, DamagedArtifactError
 from arriero.recipe.context import METRICS, read_metrics
 from arriero.recipe.describe import describe_spec
+from arriero.recipe.ledger_sums import programme_of
 from arriero.recipe.plan import spec_of
-from arriero.recipe.report.data import ComparisonSheet, ReportData, ScoreSheet, StageLine
+from arriero.recipe.report.data import ComparisonSheet, LadderSheet, ReportData, ScoreSheet, StageLine
 from arriero.recipe.runfolder import RunFolder
-from arriero.recipe.units import format_bytes, format_count, format_flops
 
 
 def collect(folder: RunFolder) -> ReportData:
@@ -48,11 +50,21 @@ def collect(folder: RunFolder) -> ReportData:
             ComparisonSheet(stage=artifact.name, comparison=_json(artifact.file("comparison.json")))
             for artifact in found if artifact.manifest.makes == "comparison"
         ],
+        ladders=[_ladder(artifact, found) for artifact in found if artifact.manifest.makes == "law"],
         sources=_sources(found), licenses=merge_licenses(*(a.manifest.licenses for a in found)),
         host=found[-1].manifest.host if found else {}, versions=found[-1].manifest.versions if found else {},
         device=_device(DeviceProfile.model_validate(plan["device"])),
-        rests_on=plan["rests_on"], left_out=plan["left_out"], command=f"arriero run {plan['file']}",
+        rests_on=plan["rests_on"], left_out=plan["left_out"], programme=_programme(folder, header, runs), command=f"arriero run {plan['file']}",
     )  # fmt: skip
+
+
+def _programme(folder: RunFolder, header: dict[str, Any], runs: list[dict[str, Any]]) -> list[str]:
+    """What the stages of the latest recipe took, each once, beside the project so far."""
+    took = {run["name"]: run["measured"]["estimate"] for run in runs if "measured" in run}
+    if not took:
+        return []
+    this = total_estimate([Estimate.model_validate(sheet) for sheet in took.values()])
+    return programme_of(this, folder, Tariffs.load(header.get("cost") or {}))
 
 
 def _header(folder: RunFolder) -> dict[str, Any]:
@@ -104,6 +116,19 @@ def _sheet(artifact: Artifact) -> ScoreSheet:
     return ScoreSheet(
         stage=artifact.name, scores=_json(artifact.file("scores.json")),
         samples=_json(samples) if samples.exists() else None,
+    )  # fmt: skip
+
+
+def _ladder(law: Artifact, found: list[Artifact]) -> LadderSheet:
+    """A law with the reconciliations that were made with it."""
+    checks = [
+        artifact for artifact in found
+        if artifact.manifest.makes == "reconciliation"
+        and law.manifest.content in {record.content for record in artifact.manifest.inputs}
+    ]  # fmt: skip
+    return LadderSheet(
+        stage=law.name, law=_json(law.file("law.json")),
+        reconciliations=[_json(artifact.file("reconciliation.json")) for artifact in checks],
     )  # fmt: skip
 
 

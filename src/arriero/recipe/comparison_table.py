@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from arriero.artifacts import Artifact
+from arriero.cost.units import format_count, format_seconds
 from arriero.evaluation.compare_result import COMPARISON_FILE, VIEWS, Comparison, Figure
-from arriero.recipe.units import format_count, format_seconds
 
 
 def print_comparison(artifact: Artifact, console: Console) -> None:

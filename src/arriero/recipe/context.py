@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from arriero.cost.meter import Meter
+from arriero.cost.units import format_money
 from arriero.recipe.progress import Display
 from arriero.recipe.runfolder import Workplace
 from arriero.recipe.stop import StopFlag
 from arriero.recipe.tensorboard import EventFile
-from arriero.recipe.units import format_money
 
 METRICS = "metrics.jsonl"
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from arriero.recipe.units import format_bytes, format_count
-from arriero.stage import ComparisonSpec, CorpusSpec, ModelSpec, ScoresSpec, Spec, TokenizerSpec, TokensSpec
+from arriero.cost.units import format_bytes, format_count
+from arriero.stage import (
+    ComparisonSpec,
+    CorpusSpec,
+    LawSpec,
+    ModelSpec,
+    ReconciliationSpec,
+    ScoresSpec,
+    Spec,
+    TokenizerSpec,
+    TokensSpec,
+)
 
 
 def describe_spec(spec: Spec) -> str:
@@ -25,4 +35,8 @@ def describe_spec(spec: Spec) -> str:
         return f"{len(spec.measures)} measures of {len(spec.models)} models"
     if isinstance(spec, ComparisonSpec):
         return f"{spec.families} families, {spec.runs} models"
+    if isinstance(spec, LawSpec):
+        return f"law of {spec.runs} runs, {len(spec.predictions)} predictions"
+    if isinstance(spec, ReconciliationSpec):
+        return f"{spec.predictions} predictions reconciled"
     return spec.type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from arriero.artifacts.artifact import list_files, merge_licenses
 from arriero.artifacts.commit import commit_folder, write_json_atomic
 from arriero.artifacts.host import host_facts, version_facts
 from arriero.artifacts.manifest import LOGS, MANIFEST, InputRecord
-from arriero.cost.allocator import keep_freed_memory
+from arriero.cost.allocator import keep_freed_memory, start_afresh
 from arriero.cost.meter import Measurement, Meter
 from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError
@@ -30,7 +31,7 @@ from arriero.recipe.stop import StopFlag
 from arriero.recipe.tensorboard import EventFile
 from arriero.stage import Outcome
 
-METER = "meter.json"
+METER = "meter.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def execute(job: Job, display: Display, stop: StopFlag, tariffs: Tariffs) -> tup
         ArrieroError: what the stage complains of.
     """
     keep_freed_memory()  # as while calibrating, so that the plan's rates hold
+    start_afresh()  # the peak is to be this stage's own
     place = Workplace(job.final)
     place.open()
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -74,6 +76,7 @@ def execute(job: Job, display: Display, stop: StopFlag, tariffs: Tariffs) -> tup
             finally:
                 context.close()
             _keep_metrics(place)
+        _keep_samples(place)
         measured = meter.result()
         manifest = _manifest(job, outcome, measured, place.partial, started)
         write_json_atomic(place.partial / MANIFEST, manifest.model_dump(mode="json"))
@@ -92,6 +95,16 @@ def _keep_metrics(place: Workplace) -> None:
         logs.mkdir(exist_ok=True)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (logs / METRICS).write_text(text, encoding="utf-8")
+
+
+def _keep_samples(place: Workplace) -> None:
+    """The meter's samples stay with the artifact, for whoever wants to see where a figure comes from."""
+    source = place.state / METER
+    if source.exists():
+        logs = place.partial / LOGS
+        logs.mkdir(exist_ok=True)
+        with source.open("rb") as file, gzip.open(logs / f"{METER}.gz", "wb") as kept:
+            shutil.copyfileobj(file, kept)
 
 
 def _manifest(job: Job, outcome: Outcome, measured: Measurement, folder: Path, started: str) -> Manifest:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from arriero.cost import Quantity
+from arriero.cost.units import format_bytes, format_money, format_seconds
 from arriero.errors import BudgetError
 from arriero.recipe.plan import PlannedStage, RecipePlan
-from arriero.recipe.units import format_bytes, format_money, format_seconds
 
 
 @dataclass(frozen=True)

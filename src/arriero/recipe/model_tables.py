@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from arriero.cost.units import format_bytes, format_count, format_flops
 from arriero.models.config import ModelConfig
 from arriero.models.preset import presets
 from arriero.models.shape import ModelShape
-from arriero.recipe.units import format_bytes, format_count, format_flops
 
 _COLUMNS = ("d_model", "n_layers", "n_heads", "n_kv_heads", "context_length")
 

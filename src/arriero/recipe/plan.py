@@ -10,6 +10,7 @@ from typing import Any
 from arriero.artifacts import Artifact
 from arriero.cost import Estimate, total_estimate
 from arriero.cost.device import DeviceProfile
+from arriero.cost.ledger_corrections import Corrections
 from arriero.cost.tariffs import Tariffs, price
 from arriero.errors import ArrieroError
 from arriero.recipe.inputs import open_outside
@@ -20,8 +21,7 @@ from arriero.stage import Spec, SpecOf
 
 LEFT_OUT = (
     "downloading the data and writing the recipe",
-    "development: runs tried before this one usually cost 1.5 to 5.6 times the final one",
-    "the machine's own manufacture, and water",
+    "the machine's own manufacture, and water (`cost: {water: true}` shows it)",
 )
 
 
@@ -34,6 +34,8 @@ class PlannedStage:
     estimate: Estimate
     notes: list[str] = field(default_factory=list)
     reuse: Artifact | None = None
+    corrected: dict[str, float] = field(default_factory=dict)
+    """By quantity, the factor that own runs brought into the estimate."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -45,6 +47,7 @@ class PlannedStage:
             "spec": self.spec.model_dump(mode="json"),
             "estimate": self.estimate.model_dump(mode="json"),
             "notes": self.notes,
+            "corrected": self.corrected,
         }
 
 
@@ -57,6 +60,8 @@ class RecipePlan:
     device: DeviceProfile
     tariffs: Tariffs
     made_at: str
+    programme: list[str] = field(default_factory=list)
+    """This run beside the project so far and what projects usually come to; water where it was asked for."""
 
     @property
     def ahead(self) -> list[PlannedStage]:
@@ -74,7 +79,14 @@ class RecipePlan:
             f"device profile: {device.cpu}, {device.threads} threads, measured {device.measured_at[:10]} "
             f"with torch {device.versions.get('torch', '?')}"
         )
-        return [line, *device.notes, *self.tariffs.describe(device)]
+        kinds = list(dict.fromkeys(s.step.stage.kind for s in self.ahead if s.corrected))
+        learnt = [f"own runs here: they correct the predictions of {', '.join(kinds)}"] if kinds else []
+        return [line, *device.notes, *learnt, *self.tariffs.describe(device)]
+
+    def left_out(self) -> list[str]:
+        """What no figure covers."""
+        unknown = [stage.estimate.co2.source for stage in self.ahead if not stage.estimate.co2.known]
+        return [*LEFT_OUT, *(f"CO2: {why}" for why in dict.fromkeys(unknown))]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -85,7 +97,8 @@ class RecipePlan:
             "stages": [stage.to_json() for stage in self.stages],
             "total": self.total.model_dump(mode="json"),
             "rests_on": self.rests_on(),
-            "left_out": list(LEFT_OUT),
+            "programme": self.programme,
+            "left_out": self.left_out(),
             "device": self.device.model_dump(mode="json"),
         }
 
@@ -159,9 +172,13 @@ def artifact_names(found: Mapping[str, list[Artifact]]) -> dict[str, list[str]]:
 
 
 def plan_recipe(
-    recipe: Recipe, steps: list[Step], device: DeviceProfile, tariffs: Tariffs, folder: RunFolder | None = None
+    recipe: Recipe, steps: list[Step], device: DeviceProfile, tariffs: Tariffs, folder: RunFolder | None = None,
+    own: Corrections | None = None,
 ) -> RecipePlan:  # fmt: skip
     """Walk ``steps`` with specs. Finished artifacts found in ``folder`` are taken for what they are.
+
+    Args:
+        own: what this machine's earlier runs say of the predictions.
 
     Raises:
         ArrieroError: a raw file or an outside artifact is missing or of the wrong type.
@@ -170,13 +187,15 @@ def plan_recipe(
     planned = []
     for step in steps:
         try:
-            planned.append(_plan_step(step, walk, device, tariffs))
+            planned.append(_plan_step(step, walk, device, tariffs, own or Corrections()))
         except ArrieroError as error:
             raise type(error)(f"stage '{step.name}': {error}") from None
     return RecipePlan(recipe, planned, device, tariffs, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _plan_step(step: Step, walk: _Walk, device: DeviceProfile, tariffs: Tariffs) -> PlannedStage:
+def _plan_step(
+    step: Step, walk: _Walk, device: DeviceProfile, tariffs: Tariffs, own: Corrections
+) -> PlannedStage:
     source_records(
         step.settings
     )  # a missing raw file is found out now, not after an hour of the stages before
@@ -188,4 +207,6 @@ def _plan_step(step: Step, walk: _Walk, device: DeviceProfile, tariffs: Tariffs)
         return PlannedStage(step, walk.specs[step.name], Estimate(), reuse=existing)
     plan = step.stage.plan(step.settings, by_role(step, specs, walk.names(step)), device)
     walk.specs[step.name] = plan.spec
-    return PlannedStage(step, plan.spec, price(plan.estimate, device, tariffs), plan.notes)
+    kind = step.stage.kind
+    estimate = price(plan.estimate, device, tariffs, kind, own)
+    return PlannedStage(step, plan.spec, estimate, plan.notes, corrected=own.factors(kind))

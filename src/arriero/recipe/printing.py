@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,8 @@ from rich.table import Table
 from arriero.artifacts import Artifact
 from arriero.artifacts.lineage import lineage, raw_sources
 from arriero.cost import Estimate, Quantity
-from arriero.cost.device import DeviceProfile
-from arriero.recipe.comparison_table import print_comparison
-from arriero.recipe.describe import describe_spec
-from arriero.recipe.plan import LEFT_OUT, PlannedStage, RecipePlan, spec_of
-from arriero.recipe.run import RunResult
-from arriero.recipe.units import (
+from arriero.cost.device import DeviceProfile, Rate
+from arriero.cost.units import (
     format_bytes,
     format_count,
     format_energy,
@@ -27,6 +24,11 @@ from arriero.recipe.units import (
     format_quantity,
     format_seconds,
 )
+from arriero.recipe.comparison_table import print_comparison
+from arriero.recipe.describe import describe_spec
+from arriero.recipe.ladder_table import print_law, print_reconciliation
+from arriero.recipe.plan import PlannedStage, RecipePlan, spec_of
+from arriero.recipe.run import RunResult
 
 _MARK = {"measured": "m", "modelled": "~", "declared": "d", "unknown": "?"}
 _LEGEND = "m measured · ~ modelled · d declared · ? unknown;  each figure: middle (low–high)"
@@ -40,8 +42,12 @@ def _cell(quantity: Quantity, *, band: bool = True) -> str:
     return f"{format_quantity(quantity, band=band)} {_MARK[quantity.basis]}"
 
 
-def _row(label: str, makes: str, estimate: Estimate, wide: bool) -> list[str]:
-    names = ("seconds", "peak_memory", "flops", "energy", "co2", "money")
+_COLUMNS = {
+    "seconds": "time", "peak_memory": "peak memory", "flops": "FLOPs", "energy": "energy", "co2": "CO2", "money": "money",
+}  # fmt: skip
+
+
+def _row(label: str, makes: str, estimate: Estimate, wide: bool, names: list[str]) -> list[str]:
     cells = [_cell(getattr(estimate, name), band=wide or name == "seconds") for name in names]
     return [escape(label), escape(makes), *cells]
 
@@ -56,31 +62,43 @@ def print_plan(plan: RecipePlan, console: Console) -> None:
     if ahead:
         console.print(
             f"  takes [bold]{format_quantity(total.seconds)}[/], {format_quantity(total.peak_memory)} of memory, "
-            f"{format_quantity(total.energy)}, {format_quantity(total.co2)} CO2, {format_quantity(total.money)}"
+            + ", ".join([format_quantity(total.energy), *_co2(total), format_quantity(total.money)])
         )
     console.print(_plan_table(plan, console.width >= WIDE))
     console.print(f"[dim]{_LEGEND}[/]")
     for stage in plan.ahead:
         for note in stage.notes:
             console.print(f"[dim]{escape(stage.step.name)}: {escape(note)}[/]", highlight=False)
+    if plan.programme:
+        console.print("[bold]The whole programme[/]")
+    for line in plan.programme:
+        console.print(f"  {escape(line)}", highlight=False)
     console.print("[bold]Rests on[/]")
     for line in plan.rests_on():
         console.print(f"  {escape(line)}", highlight=False)
-    console.print("[bold]Left out[/]: " + "; ".join(LEFT_OUT) + "\n", highlight=False)
+    console.print("[bold]Left out[/]: " + "; ".join(plan.left_out()) + "\n", highlight=False)
+
+
+def _co2(estimate: Estimate) -> list[str]:
+    """Nothing where nobody asked for it and it would be a guess."""
+    return [f"{format_quantity(estimate.co2)} CO2"] if estimate.co2.known else []
 
 
 def _plan_table(plan: RecipePlan, wide: bool) -> Table:
+    names = [name for name in _COLUMNS if name != "co2" or any(s.estimate.co2.known for s in plan.ahead)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stage", "makes", "time", "peak memory", "FLOPs", "energy", "CO2", "money"):
+    for title in ("stage", "makes", *(_COLUMNS[name] for name in names)):
         table.add_column(title, overflow="fold")
     for stage in plan.stages:
         label = _label(stage)
         if stage.reuse is not None:
-            table.add_row(escape(label), escape(describe_spec(stage.spec)), "[green]reused[/]", *[""] * 5)
+            table.add_row(
+                escape(label), escape(describe_spec(stage.spec)), "[green]reused[/]", *[""] * (len(names) - 1)
+            )
         else:
-            table.add_row(*_row(label, describe_spec(stage.spec), stage.estimate, wide))
+            table.add_row(*_row(label, describe_spec(stage.spec), stage.estimate, wide, names))
     table.add_section()
-    table.add_row(*(f"[bold]{cell}[/]" for cell in _row("total", "", plan.total, wide)))
+    table.add_row(*(f"[bold]{cell}[/]" for cell in _row("total", "", plan.total, wide, names)))
     return table
 
 
@@ -112,6 +130,10 @@ def print_artifact(artifact: Artifact, console: Console) -> None:
     _print_mapping("Spec", manifest.spec, console)
     if manifest.makes == "comparison":
         print_comparison(artifact, console)
+    elif manifest.makes == "law":
+        print_law(artifact, console)
+    elif manifest.makes == "reconciliation":
+        print_reconciliation(artifact, console)
     else:
         _print_mapping("Facts", manifest.facts, console)
     _print_mapping("Settings", manifest.settings, console)
@@ -198,6 +220,15 @@ def print_outcome(result: RunResult, page: Path, console: Console) -> None:
     if result.reused:
         console.print(f"reused: {', '.join(result.reused)}", highlight=False)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+def print_trials(measured: Mapping[str, Rate], path: Path, console: Console) -> None:
+    """What real steps told of the recipe's models."""
+    for number, rate in enumerate(measured.values(), start=1):
+        console.print(
+            f"model {number}: a real step takes {rate.per_s:.2f} times what its trace is priced at (±{rate.spread:.0%})"
+        )
+    console.print(f"kept in {escape(str(path))}; the recipe's plan rests on it now")
 
 
 def print_profile(profile: DeviceProfile, path: Path, console: Console) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from arriero.recipe.units import format_bytes, format_seconds
+from arriero.cost.units import format_bytes, format_seconds
 
 Figure = float | int | str
 

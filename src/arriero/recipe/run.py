@@ -14,7 +14,9 @@ from arriero.artifacts.commit import write_json_atomic
 from arriero.artifacts.hashing import sha256_file
 from arriero.cost import Estimate
 from arriero.cost.ledger import Ledger
+from arriero.cost.ledger_corrections import fingerprint
 from arriero.cost.meter import Measurement
+from arriero.cost.units import format_seconds
 from arriero.errors import ArrieroError, Interrupted
 from arriero.recipe.execute import Job, execute, input_contents
 from arriero.recipe.inputs import open_outside
@@ -24,7 +26,6 @@ from arriero.recipe.progress import Display
 from arriero.recipe.runfolder import RunFolder
 from arriero.recipe.schema import InputRef, Step
 from arriero.recipe.stop import StopFlag
-from arriero.recipe.units import format_seconds
 
 
 @dataclass
@@ -49,6 +50,8 @@ def store_plan(plan: RecipePlan, folder: RunFolder) -> Path:
             "at": plan.made_at,
             "file": f"plans/{path.name}",
             "sha256": sha256_file(path),
+            "recipe": plan.recipe.name,
+            "device": fingerprint(plan.device),
             "stages": {s.step.name: s.estimate.model_dump(mode="json") for s in plan.ahead},
         }
     )
@@ -116,12 +119,12 @@ class Runner:
         job = Job(step, inputs, key, self.folder.final(step.name, key), self.events)
         artifact, measured = execute(job, self.display, self.stop, self.plan.tariffs)
         self.result.made.append(step.name)
-        self._record(step.name, key, planned.estimate, measured, artifact, reused=False)
+        self._record(step.name, key, planned, measured, artifact, reused=False)
         self.display.finish(_finished_line(step.name, planned.estimate, measured))
         return artifact
 
     def _record(
-        self, name: str, key: str, predicted: Estimate | None, measured: Measurement | None,
+        self, name: str, key: str, planned: PlannedStage | None, measured: Measurement | None,
         artifact: Artifact, *, reused: bool,
     ) -> None:  # fmt: skip
         line: dict[str, Any] = {
@@ -132,8 +135,9 @@ class Runner:
             "reused": reused,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        if predicted is not None and measured is not None:
-            line["predicted"] = predicted.model_dump(mode="json")
+        if planned is not None and measured is not None:
+            line["predicted"] = planned.estimate.model_dump(mode="json")
+            line["corrected"] = planned.corrected
             line["measured"] = measured.model_dump(mode="json")
         Ledger(self.folder.ledger).append(line)
 

@@ -107,8 +107,12 @@ def parse_set(assignment: str) -> tuple[str, list[str], Any]:
         raise ArrieroError(f"--set {assignment}: the value is not valid YAML") from None
 
 
-def _apply_set(stages: dict[str, Any], assignment: str) -> None:
+def _apply_set(recipe: dict[str, Any], assignment: str) -> None:
     stage, keys, value = parse_set(assignment)
+    stages = recipe["stages"]
+    if stage == "cost" and stage not in stages:
+        recipe.setdefault("cost", {})
+        stages = recipe
     if stage not in stages:
         raise ArrieroError(f"--set {assignment}: there is no stage '{stage}'{did_you_mean(stage, stages)}")
     if stages[stage] is None:
@@ -269,7 +273,7 @@ def read_recipe(path: Path, assignments: tuple[str, ...] = ()) -> Recipe:
     stages = source.value.get("stages")
     if isinstance(stages, dict):
         for assignment in assignments:
-            _apply_set(stages, assignment)
+            _apply_set(source.value, assignment)
     header = validate(Header, source.value, base=path.parent, fail=source.error)
     _check_cost(source, header.cost)
     for name in header.stages:

@@ -15,12 +15,12 @@ from arriero.cost.cluster import Cluster
 from arriero.cost.cluster_answers import Answers, Window
 from arriero.cost.cluster_report import ClusterReport, cluster_report
 from arriero.cost.cluster_simulate import Band
+from arriero.cost.units import format_seconds
 from arriero.errors import ArrieroError
 from arriero.evaluation.scale import Scale
 from arriero.evaluation.svg_plot import Chart, Line, Mark, draw
+from arriero.evaluation.text_plot import text_plot
 from arriero.recipe.command import given_settings, setting_options
-from arriero.recipe.text_plot import text_plot
-from arriero.recipe.units import format_seconds
 
 _SHARES = {
     "lost": "work that a failure undid", "checkpoints": "stopped for checkpoints",

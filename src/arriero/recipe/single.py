@@ -9,6 +9,7 @@ from typing import Any
 from arriero.artifacts import Artifact
 from arriero.artifacts.manifest import MANIFEST
 from arriero.cost.device import DeviceProfile
+from arriero.cost.ledger_corrections import Corrections
 from arriero.cost.meter import Measurement
 from arriero.cost.tariffs import Tariffs, price
 from arriero.errors import ArrieroError, did_you_mean
@@ -64,12 +65,15 @@ def open_inputs(step: Step, inputs: Mapping[str, Sequence[Path]]) -> dict[str, l
 
 
 def plan_single(
-    step: Step, inputs: dict[str, list[Artifact]], device: DeviceProfile, tariffs: Tariffs
-) -> PlannedStage:
+    step: Step, inputs: dict[str, list[Artifact]], device: DeviceProfile, tariffs: Tariffs,
+    own: Corrections | None = None,
+) -> PlannedStage:  # fmt: skip
     """What the stage will make of these inputs, and what that costs."""
     specs = {role: [spec_of(artifact) for artifact in items] for role, items in inputs.items()}
     plan = step.stage.plan(step.settings, by_role(step, specs, artifact_names(inputs)), device)
-    return PlannedStage(step, plan.spec, price(plan.estimate, device, tariffs), plan.notes)
+    return PlannedStage(
+        step, plan.spec, price(plan.estimate, device, tariffs, step.stage.kind, own), plan.notes
+    )
 
 
 def run_single(

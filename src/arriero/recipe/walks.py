@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from rich.console import Console
 
 from arriero.artifacts import Artifact
 from arriero.artifacts.commit import write_json_atomic
+from arriero.cost.ledger_corrections import load_corrections
 from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError
 from arriero.recipe.calibration import usable_profile
 from arriero.recipe.collect import collect
 from arriero.recipe.command import given_inputs, given_settings
 from arriero.recipe.followers import check_processes, one_walk
+from arriero.recipe.ledger_sums import programme_of
 from arriero.recipe.limits import Limits, check_limits
 from arriero.recipe.plan import RecipePlan, plan_recipe
 from arriero.recipe.printing import print_outcome, print_plan, print_single
@@ -63,7 +66,9 @@ def make_plan(
     tariffs = Tariffs.load(parsed.header.cost)
     steps = parsed.until(until) if until else parsed.steps
     folder = RunFolder(out or Path("runs") / parsed.name)
-    return plan_recipe(parsed, steps, usable_profile(say), tariffs, folder), folder
+    profile = usable_profile(say)
+    plan = plan_recipe(parsed, steps, profile, tariffs, folder, load_corrections(profile))
+    return replace(plan, programme=programme_of(plan.total, folder, tariffs)), folder
 
 
 @one_walk
@@ -149,7 +154,8 @@ def run_stage_command(kind: str, params: dict[str, Any], *, console: Console, sa
     step = single_step(kind, given_settings(stage.Settings, params), base=Path.cwd(), option=True)
     inputs = open_inputs(step, given_inputs(stage, params))
     tariffs = Tariffs.load({})
-    planned = plan_single(step, inputs, usable_profile(say), tariffs)
+    profile = usable_profile(say)
+    planned = plan_single(step, inputs, profile, tariffs, load_corrections(profile))
     print_single(planned, console)
     if params["plan_only"]:
         return

@@ -20,6 +20,7 @@ from arriero.training.precision import choose_arithmetic
 from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, step_ratio
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Figures, Work, evaluation_figures, step_figures
+from arriero.training.trial import note, ratio_of
 
 MODEL_ERROR = 0.15
 """Half-width of the band that the priced trace itself deserves, over the probe's spread (see tests and docs)."""
@@ -147,13 +148,13 @@ def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
 def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, duration: Duration) -> Forecast:
     threads = choose_arithmetic(work.settings, device).threads if duration.unit == "cpu-seconds" else 1
     budget = duration.amount / threads
-    step = _timed_compute(prices.step.seconds, work, device)
+    step = _timed_compute(prices.step.seconds, prices, work, device)
     steps = max(1, math.ceil(budget / max(1e-9, step.value or 0.0)))
     free = (
         prices.evaluation.seconds * _of_length(load, work.settings, steps).evaluations + prices.extra.seconds
     )
     found = _counted(work, _of_length(load, work.settings, steps), device, prices)
-    beside = _timed_compute(free, work, device)
+    beside = _timed_compute(free, prices, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, budget, steps, device)
     others = START_SECONDS + written + (beside.value or 0.0)
     seconds = Quantity(
@@ -167,8 +168,14 @@ def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, durat
     return Forecast(found.estimate.model_copy(update={"seconds": seconds, "flops": flops}), steps)
 
 
-def _timed_compute(compute: float, work: Work, device: DeviceProfile) -> Quantity:
+def _timed_compute(compute: float, prices: _Prices, work: Work, device: DeviceProfile) -> Quantity:
     """Seconds of computing whose traced price is ``compute``."""
+    threads = choose_arithmetic(work.settings, device).threads
+    note(work, prices.usual, threads)
+    tried = ratio_of(device, work, prices.usual, threads)
+    if tried is not None:
+        source = f"traced step x {tried.per_s:.2f}, measured on real steps of this model (calibrated)"
+        return Quantity.band(compute * tried.per_s, tried.spread, "s", "modelled", source)
     ratio = step_ratio(device, "float32" if work.precision == "fp32" else "bfloat16")
     if ratio is None:
         return Quantity.band(compute, 1.0, "s", "modelled", "traced step; no real step was measured here")
@@ -179,7 +186,7 @@ def _timed_compute(compute: float, work: Work, device: DeviceProfile) -> Quantit
 
 def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> Forecast:
     total = prices.total(load)
-    timed = _timed_compute(total.seconds, work, device)
+    timed = _timed_compute(total.seconds, prices, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, timed.value or 0.0, load.steps, device)
     others = START_SECONDS + written
     seconds = Quantity(
@@ -217,6 +224,7 @@ class _Prices:
         update = alone.along(pair.along(alone, -1.0), -1.0)  # clipping and the optimizer's step
         self.peak_bytes = pair.peak_bytes if any(len(step) > 1 for step in load.typical) else alone.peak_bytes
         self.state_bytes = alone.state_bytes
+        self.usual = sorted(load.typical, key=_area)[len(load.typical) // 2]
         every = _total(shapes, lambda shape: step(shape).along(update, -1.0))
         self.step = update.along(every, 1 / len(load.typical))
 
@@ -230,6 +238,10 @@ class _Prices:
         """All of a run's figures."""
         steps = self.extra.along(self.step, load.steps)
         return steps.along(self.evaluation, load.evaluations)
+
+
+def _area(step: Sequence[Shape]) -> int:
+    return sum(shape.rows * shape.length for shape in step)
 
 
 def _total(shapes: Sequence[Shape], measure: Callable[[Shape], Figures]) -> Figures:

@@ -1,8 +1,10 @@
 """Activation checkpointing: what the blocks' forward pass keeps for the backward pass, and what is worked out again.
 
 ``full`` keeps a block's input and runs the block again (Chen et al., arXiv 1604.06174): a third more arithmetic.
-``selective`` keeps the results of the matrix products with weights and works out the rest again, element-wise passes
-and attention (Korthikanti et al., arXiv 2205.05198). Either gives the same bits as keeping everything.
+``selective`` keeps what is narrow and dear to make, the attention's result and those of the products between equal
+widths (queries, output), and works out the wide feed-forward's results and what is element-wise again: about half the
+memory for half of that arithmetic (Korthikanti et al., arXiv 2205.05198, chose by the same reason in their day, when
+attention's scores were the widest). Either gives the same bits as keeping everything.
 
 Blocks are wrapped for as long as training lasts, whatever family they belong to; names of parameters stay.
 """
@@ -27,8 +29,10 @@ from arriero.models.layers.block import Block
 from arriero.models.layers.known import values_known
 
 Recompute = Literal["none", "selective", "full"]
-_PRODUCTS = {"mm", "addmm", "linear", "_linear_pointwise", "_scaled_mm"}
-"""Products with a weight. Those between activations (bmm, attention) take little arithmetic and keep much."""
+_WEIGHTS = {"mm": 1, "addmm": 2, "linear": 1, "_linear_pointwise": 1, "_scaled_mm": 1}
+"""Products with a weight, and which of their arguments it is. Those between activations (bmm) are made again."""
+_NARROW = 2.0
+"""A product widens or narrows when its widths differ by more than this factor."""
 
 
 def blocks_of(model: nn.Module) -> list[Block]:
@@ -89,4 +93,11 @@ def _selective() -> Any:
 def _policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
     name = getattr(operation, "_schema", None)
     short = name.name.split("::")[1] if name is not None else ""
-    return CheckpointPolicy.MUST_SAVE if short in _PRODUCTS else CheckpointPolicy.PREFER_RECOMPUTE
+    keep = short.startswith("_scaled_dot_product") or (short in _WEIGHTS and _level(args[_WEIGHTS[short]]))
+    return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _level(weight: torch.Tensor) -> bool:
+    """True where a product's result is about as wide as its input."""
+    wide, narrow = max(weight.shape), min(weight.shape)
+    return wide <= _NARROW * narrow

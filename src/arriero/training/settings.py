@@ -82,8 +82,8 @@ class TrainSettings(StageSettings):
     )
     activation_checkpointing: Literal["none", "selective", "full"] = Field(
         default="none",
-        description="less memory for more arithmetic, with the same result: selective works element-wise passes and "
-        "attention out again, full whole blocks (a third more)",
+        description="less memory for more arithmetic, with the same result: selective works out the wide "
+        "feed-forward's products again, full whole blocks (a third more)",
     )
     compile: bool = Field(
         default=False,

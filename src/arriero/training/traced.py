@@ -70,16 +70,32 @@ class Figures:
 def step_figures(work: Work, shapes: list[Shape], device: DeviceProfile | None) -> Figures:
     """Micro-batches of these shapes, clipping and the optimizer's update."""
 
-    def run(state: list[Any]) -> None:
-        model, optimizer, average, *batches = state
-        weight = sum(work.objective.weight(batch) for batch in batches)
-        accumulate(model, work.objective, batches, weight, work.precision)
-        clip_gradients([p for p in model.parameters() if p.requires_grad], work.settings.grad_clip)
-        optimizer.step()
-        average.update(1)
-        optimizer.zero_grad(set_to_none=True)
+    return _by_depth(work, shapes, lambda state: take_step(work, state), device)
 
-    return _by_depth(work, shapes, run, device)
+
+def take_step(work: Work, state: list[Any], between: Callable[[], object] = lambda: None) -> None:
+    """One step on what :func:`step_state` made; ``between`` is called between the last backward pass and the update."""
+    model, optimizer, average, *batches = state
+    weight = sum(work.objective.weight(batch) for batch in batches)
+    accumulate(model, work.objective, batches, weight, work.precision)
+    between()
+    clip_gradients([p for p in model.parameters() if p.requires_grad], work.settings.grad_clip)
+    optimizer.step()
+    average.update(1)
+    optimizer.zero_grad(set_to_none=True)
+
+
+def step_state(work: Work, config: ModelConfig, shapes: list[Shape]) -> list[Any]:
+    """Model of this configuration, optimizer, weights' average, and empty batches of these shapes."""
+    model = build_model(config)
+    work.adapt(model)
+    head_parameters(model)  # found once in a run, so not a part of the step
+    wrap_blocks(model, work.settings.activation_checkpointing)
+    optimizer = make_optimizer(model, work.settings)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    average = WeightAverage(trained, optimizer, work.settings.ema_decay)
+    # no tensor of optimizer.state hides from the tracker: they are made here, under it
+    return [model, optimizer, average, *(work.objective.synthetic(shape) for shape in shapes)]
 
 
 def update_flops(work: Work) -> float:
@@ -118,18 +134,7 @@ def _by_depth(
 
 
 def _trace(work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
-    def make() -> list[Any]:
-        model = build_model(config)
-        work.adapt(model)
-        head_parameters(model)  # found once in a run, so not a part of the step
-        wrap_blocks(model, work.settings.activation_checkpointing)
-        optimizer = make_optimizer(model, work.settings)
-        trained = [p for p in model.parameters() if p.requires_grad]
-        average = WeightAverage(trained, optimizer, work.settings.ema_decay)
-        # no tensor of optimizer.state hides from the tracker: they are made here, under it
-        return [model, optimizer, average, *(work.objective.synthetic(shape) for shape in shapes)]
-
-    return trace(make, run)
+    return trace(lambda: step_state(work, config, shapes), run)
 
 
 def _figures(found: Trace, device: DeviceProfile | None) -> Figures:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from arriero.models.layers.activation import ACTIVATIONS
 from arriero.models.layers.linear import Linear
+from arriero.models.layers.remade import remade
 
 
 class FeedForward(nn.Module):
@@ -26,7 +27,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate_proj is None:
-            inner = self.activation(self.up_proj(x))
+            up = self.up_proj(x)
+            inner = remade(self.activation(up), self.activation, up)
         elif self.activation is F.silu:
             inner = silu_product(self.gate_proj(x), self.up_proj(x))
         else:
@@ -39,15 +41,18 @@ def silu_product(gate: Tensor, up: Tensor) -> Tensor:
     """``silu(gate) * up``, keeping two tensors for the backward pass where autograd keeps three."""
     if not torch.is_grad_enabled():
         return F.silu(gate, inplace=True).mul_(up)
-    result: Tensor = _SiluProduct.apply(gate, up)
-    return result
+    return remade(_SiluProduct.apply(gate, up), _silu_times, gate, up)
+
+
+def _silu_times(gate: Tensor, up: Tensor) -> Tensor:
+    return F.silu(gate).mul_(up)
 
 
 class _SiluProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
-        return F.silu(gate).mul_(up)
+        return _silu_times(gate, up)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:

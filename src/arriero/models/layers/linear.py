@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from arriero.products import linear
+from arriero.models.layers.remade import linear_of
 
 
 class Linear(nn.Linear):
@@ -15,7 +15,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in_features] -> [..., out_features]."""
-        return linear(x, self.weight, self.bias)
+        return linear_of(x, self.weight, self.bias)
 
     def reset_parameters(self) -> None:
         """Weights come from ``models.initialise`` or from a checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arriero.models.layers.precision import product_dtype
+from arriero.models.layers.remade import remade
 
 
 class RMSNorm(nn.Module):
@@ -25,8 +27,14 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., width] -> [..., width]."""
-        result: Tensor = _RMSNormFunction.apply(x, self.weight, self.eps, product_dtype(x))
-        return result
+        dtype = product_dtype(x)
+        with torch.no_grad():
+            wide = x.float()
+            mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+            inverse_rms = mean_square.add_(self.eps).rsqrt_()
+            normalised = wide * inverse_rms
+        made = _RMSNormFunction.apply(x, self.weight, normalised, inverse_rms, dtype)
+        return remade(made, partial(_weighted, dtype=dtype), normalised, self.weight)
 
 
 class LayerNorm(nn.Module):
@@ -41,10 +49,10 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., width] -> [..., width], in the dtype that RMSNorm gives."""
         dtype = product_dtype(x)
-        bias = None if self.bias is None else self.bias.float()
-        # autocast would widen the input too, but leave the result wide
-        with torch.autocast(x.device.type, enabled=False):
-            return F.layer_norm(x.float(), self.weight.shape, self.weight.float(), bias, self.eps).to(dtype)
+        bias = [] if self.bias is None else [self.bias]
+        make = partial(_layer_norm, eps=self.eps, dtype=dtype)
+        wide = x.float()
+        return remade(make(wide, self.weight, *bias), make, wide, self.weight, *bias)
 
 
 def make_norm(kind: Literal["rms", "layer"], width: int, eps: float, bias: bool = True) -> nn.Module:
@@ -52,21 +60,32 @@ def make_norm(kind: Literal["rms", "layer"], width: int, eps: float, bias: bool 
     return RMSNorm(width, eps) if kind == "rms" else LayerNorm(width, eps, bias)
 
 
+def _weighted(normalised: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return (normalised * weight.float()).to(dtype)
+
+
+def _layer_norm(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, eps: float, dtype: torch.dtype
+) -> Tensor:
+    # autocast would widen the input too, but leave the result wide
+    with torch.autocast(x.device.type, enabled=False):
+        wide = None if bias is None else bias.float()
+        return F.layer_norm(x, weight.shape, weight.float(), wide, eps).to(dtype)
+
+
 class _RMSNormFunction(torch.autograd.Function):
     """Hand-written backward: a third fewer passes over memory than what autograd derives."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        wide = x.float()
-        mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        inverse_rms = mean_square.add_(eps).rsqrt_()
-        normalised = wide * inverse_rms
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, normalised: Tensor, inverse_rms: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         ctx.x_dtype = x.dtype
         ctx.save_for_backward(normalised, inverse_rms, weight)
-        return (normalised * weight.float()).to(dtype)
+        return _weighted(normalised, weight, dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         normalised, inverse_rms, weight = ctx.saved_tensors
         wide = gradient.float()
         projected = wide * normalised
@@ -76,4 +95,4 @@ class _RMSNormFunction(torch.autograd.Function):
             torch.mv(projected.flatten(0, -2), weight.float()).view_as(inverse_rms).div_(projected.shape[-1])
         )
         x_gradient = torch.mul(wide, weight.float()).addcmul_(normalised, mean, value=-1).mul_(inverse_rms)
-        return x_gradient.to(ctx.x_dtype), weight_gradient.to(weight.dtype), None, None
+        return x_gradient.to(ctx.x_dtype), weight_gradient.to(weight.dtype), None, None, None

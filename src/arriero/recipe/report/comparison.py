@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from arriero.cost.units import format_count, format_seconds
 from arriero.errors import DamagedArtifactError
 from arriero.evaluation.compare_plots import Plot, comparison_plots
 from arriero.evaluation.compare_result import VIEWS, Comparison, Ends, Family, Figure, View
@@ -14,7 +15,6 @@ from arriero.evaluation.scale import Scale
 from arriero.evaluation.scores import signed
 from arriero.recipe.report.data import ComparisonSheet, ReportData
 from arriero.recipe.report.evaluation import Verdict
-from arriero.recipe.units import format_count, format_seconds
 
 UNIT = "bits/byte"
 

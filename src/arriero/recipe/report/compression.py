@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from arriero.cost.units import format_bytes
 from arriero.evaluation.scores import Measure, ModelLine, Scores, plain, signed
 from arriero.recipe.report.data import ReportData
 from arriero.recipe.report.evaluation import read_scores
-from arriero.recipe.units import format_bytes
 
 COMPRESSED = ("quantize", "prune", "distill")
 

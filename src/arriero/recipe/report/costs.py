@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from arriero.cost import Estimate, Quantity
-from arriero.evaluation.scale import Scale, evenly
+from arriero.cost.units import UNKNOWN, format_quantity, format_seconds
+from arriero.evaluation.scale import Scale, time_ticks
 from arriero.recipe.report.data import ReportData, StageLine, error_factor
 from arriero.recipe.report.totals import Totals
-from arriero.recipe.units import UNKNOWN, format_quantity, format_seconds
 
 QUANTITIES = {
     "seconds": "time", "peak_memory": "peak memory", "flops": "arithmetic", "energy": "energy", "co2": "CO₂",
@@ -19,10 +19,6 @@ WIDE = 1.5
 """From this factor on, either way, a prediction counts as missed."""
 
 
-_ROUND_TIMES = (
-    *(m * 10.0**d for d in range(-6, 1) for m in (1, 3)), 10.0, 30.0, *(60.0 * m for m in (1, 3, 10, 30)),
-    *(3600.0 * h for h in (1, 3, 10)), *(86400.0 * d for d in (1, 3, 10, 30, 100, 300, 1000)),
-)  # fmt: skip
 _TICKS = 7
 _WITH_BAND = ("seconds", "peak_memory")
 """What shows its band in the table; the others' bands are in report.json."""
@@ -97,8 +93,7 @@ def time_rows(data: ReportData) -> tuple[list[TimeRow], list[tuple[float, str]]]
 
 def _time_ticks(scale: Scale) -> list[tuple[float, str]]:
     """Times that people count in: 1 s, 3 s, 10 s, 30 s, 1 min …"""
-    inside = [t for t in _ROUND_TIMES if scale.low <= t <= scale.high]
-    return [(scale.at(t), format_seconds(t, 1)) for t in evenly(inside, _TICKS)]
+    return [(scale.at(t), format_seconds(t, 1)) for t in time_ticks(scale, _TICKS)]
 
 
 def _known(side: Estimate | None) -> bool:
@@ -122,21 +117,31 @@ def _time_row(stage: StageLine, scale: Scale) -> TimeRow:
     )  # fmt: skip
 
 
+def shown_quantities(data: ReportData) -> dict[str, str]:
+    """The table's columns; CO2 only where it is known of some stage, as nobody asked for it otherwise."""
+    sheets = [side for stage in data.stages for side in (stage.predicted, stage.measured) if side is not None]
+    with_co2 = any(sheet.co2.known for sheet in sheets)
+    return {name: title for name, title in QUANTITIES.items() if name != "co2" or with_co2}
+
+
 def cost_table(data: ReportData, sums: Totals) -> list[TableRow]:
     """All quantities of all stages, and their sum as the last row."""
+    names = list(shown_quantities(data))
     rows = [
-        TableRow(s.name, s.kind, s.reused, s.state, _cells(s.predicted, s.measured))
+        TableRow(s.name, s.kind, s.reused, s.state, _cells(s.predicted, s.measured, names))
         for s in data.stages
         if s.predicted is not None or s.measured is not None
     ]
     if len(rows) > 1:
-        rows.append(TableRow("total", "", False, "", _cells(sums.predicted, sums.compared or sums.measured)))
+        rows.append(
+            TableRow("total", "", False, "", _cells(sums.predicted, sums.compared or sums.measured, names))
+        )
     return rows
 
 
-def _cells(predicted: Estimate | None, measured: Estimate | None) -> list[Cell]:
+def _cells(predicted: Estimate | None, measured: Estimate | None, names: list[str]) -> list[Cell]:
     cells = []
-    for name in QUANTITIES:
+    for name in names:
         ours = getattr(predicted, name) if predicted is not None else None
         theirs = getattr(measured, name) if measured is not None else None
         factor = error_factor(ours, theirs)

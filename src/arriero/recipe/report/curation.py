@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from arriero.cost.units import format_bytes, format_count
 from arriero.recipe.report.data import ReportData, StageLine
-from arriero.recipe.units import format_bytes, format_count
 
 
 @dataclass(frozen=True)

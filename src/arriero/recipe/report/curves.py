@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 
+from arriero.cost.units import format_count
 from arriero.evaluation.scale import Scale, thinned
-from arriero.recipe.units import format_count
 
 _STEP_TICKS, _VALUE_TICKS = 4, 4
 _LAST_TICK = 80.0

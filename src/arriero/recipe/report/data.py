@@ -53,6 +53,14 @@ class ComparisonSheet(_Part):
     comparison: dict[str, Any]
 
 
+class LadderSheet(_Part):
+    """What one ladder stage found: its law.json, and every reconciliation.json of its predictions."""
+
+    stage: str
+    law: dict[str, Any]
+    reconciliations: list[dict[str, Any]] = []
+
+
 class ReportData(_Part):
     """A run, ready to be shown."""
 
@@ -64,6 +72,7 @@ class ReportData(_Part):
     stages: list[StageLine] = Field(description="in the order they ran")
     evaluations: list[ScoreSheet] = []
     comparisons: list[ComparisonSheet] = []
+    ladders: list[LadderSheet] = []
     sources: list[SourceRecord] = Field(default=[], description="raw files from outside the run")
     licenses: list[LicenseRecord] = []
     host: dict[str, Any] = {}
@@ -73,6 +82,9 @@ class ReportData(_Part):
     )
     rests_on: list[str] = Field(default=[], description="data behind the predicted figures, a line each")
     left_out: list[str] = Field(default=[], description="what no figure covers")
+    programme: list[str] = Field(
+        default=[], description="this run beside the project so far and what is typical"
+    )
     command: str = Field(default="", description="what to type to make it again")
 
     def stage(self, name: str) -> StageLine | None:

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from arriero.cost.units import format_bytes
 from arriero.recipe.report.data import ReportData, StageLine
-from arriero.recipe.units import format_bytes
 
 _LONGEST = 160
 

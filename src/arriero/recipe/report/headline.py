@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from arriero.cost import Quantity
+from arriero.cost.units import UNKNOWN, format_bytes, format_count, format_quantity
 from arriero.evaluation.scores import Measure, Score, plain
 from arriero.recipe.report.comparison import read_comparison
 from arriero.recipe.report.data import ReportData, StageLine
 from arriero.recipe.report.evaluation import read_scores
 from arriero.recipe.report.totals import Totals
-from arriero.recipe.units import UNKNOWN, format_bytes, format_count, format_quantity
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def _cost(sums: Totals) -> Answer:
     if sums.measured is None:
         return Answer("What it cost", UNKNOWN, ["nothing has run yet"])
     found = sums.measured
-    lines = [" · ".join([_short(found.energy), f"{_short(found.co2)} CO₂", _short(found.money)])]
+    co2 = [f"{_short(found.co2)} CO₂"] if found.co2.known else []
+    lines = [" · ".join([_short(found.energy), *co2, _short(found.money)])]
     if sums.predicted is not None and sums.compared is not None and sums.factor is not None:
         some = "" if sums.compared_stages == sums.stages else f" for {sums.compared_stages} stages"
         lines.append(f"planned {format_quantity(sums.predicted.seconds)}{some}: took × {sums.factor:.2f}")

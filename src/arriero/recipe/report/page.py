@@ -10,20 +10,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from arriero.artifacts.commit import write_bytes_atomic
+from arriero.cost.units import format_bytes
 from arriero.evaluation.svg_plot import COLOURS, DARK_COLOURS
 from arriero.recipe.report.comparison import comparison_pages
 from arriero.recipe.report.compression import compression_tables
-from arriero.recipe.report.costs import MARKS, QUANTITIES, cost_table, time_rows
+from arriero.recipe.report.cost_pictures import cost_pictures
+from arriero.recipe.report.costs import MARKS, QUANTITIES, cost_table, shown_quantities, time_rows
 from arriero.recipe.report.curation import curations
 from arriero.recipe.report.data import ReportData, error_factor
 from arriero.recipe.report.details import details
 from arriero.recipe.report.evaluation import charts, read_scores
 from arriero.recipe.report.headline import headline
+from arriero.recipe.report.ladder import ladder_parts
 from arriero.recipe.report.road import road
 from arriero.recipe.report.samples import sample_sets
 from arriero.recipe.report.totals import totals
 from arriero.recipe.report.training import training_parts
-from arriero.recipe.units import format_bytes
 
 
 def write_report(data: ReportData, path: Path) -> None:
@@ -40,10 +42,10 @@ def render(data: ReportData) -> str:
     ]
     return _environment().get_template("page.html.j2").render(
         data=data, totals=sums, answers=headline(data, sums), road=road(data), time_rows=rows, time_ticks=ticks,
-        cost_rows=cost_table(data, sums), quantities=QUANTITIES, marks=MARKS, training=training_parts(data),
+        cost_rows=cost_table(data, sums), quantities=shown_quantities(data), marks=MARKS, training=training_parts(data),
         evaluations=evaluations, samples=sample_sets(data), curations=curations(data),
-        comparisons=comparison_pages(data), compressions=compression_tables(data), details=details(data),
-        colours=list(zip(COLOURS, DARK_COLOURS, strict=True)),
+        comparisons=comparison_pages(data), ladders=ladder_parts(data), compressions=compression_tables(data), details=details(data),
+        cost_pictures=cost_pictures(data), colours=list(zip(COLOURS, DARK_COLOURS, strict=True)),
     )  # fmt: skip
 
 

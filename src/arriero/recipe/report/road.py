@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from arriero.cost.units import format_seconds
 from arriero.recipe.report.data import ReportData, StageLine
-from arriero.recipe.units import format_seconds
 
 WIDTH = 1120
 _MARGIN, _PITCH, _TOP, _BELOW = 92, 172, 122, 100

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from arriero.cost.units import format_bytes, format_count
 from arriero.evaluation.scale import Scale
 from arriero.evaluation.svg_plot import COLOURS
 from arriero.recipe.report.curves import (
@@ -30,7 +31,6 @@ from arriero.recipe.report.moments import (
     health_events,
     samples_by_prompt,
 )
-from arriero.recipe.units import format_bytes, format_count
 
 HELD_OUT = "heldout_"
 BITS, LOSS = "heldout_bits_per_byte", "heldout_loss"

@@ -27,6 +27,7 @@ class Grid:
 
     Attributes:
         mesh: dimensions pipeline, replicas, shard (data x context), tensor.
+        columns: the processes of each pipeline, from its first stage to its last.
     """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
@@ -38,6 +39,7 @@ class Grid:
         fine = (layout.pipeline, layout.replicas, layout.data, layout.context, layout.tensor)
         names = ("pipeline", "replicas", "data", "context", "tensor")
         self._fine = init_device_mesh(device.type, fine, mesh_dim_names=names)
+        self.columns: list[list[int]] = self.mesh.mesh.flatten(1).t().tolist()
         coordinate = self._fine.get_coordinate()
         assert coordinate is not None
         self.place = Place(*coordinate)

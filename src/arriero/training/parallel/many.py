@@ -31,12 +31,17 @@ class Many(Team):
     """The processes of a layout, of which this is one."""
 
     def __init__(
-        self, model: nn.Module, layout: Layout, settings: TrainSettings, device: torch.device
+        self,
+        model: nn.Module,
+        layout: Layout,
+        settings: TrainSettings,
+        device: torch.device,
+        grid: Grid | None = None,
     ) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._device = device
         self._layout = layout
-        self._grid = grid = Grid(layout, device)
+        self._grid = grid = grid or Grid(layout, device)
         cut: Any = same_parameters(model) if layout.cuts else model
         super().__init__(cut)
         last = grid.place.pipeline == layout.pipeline - 1
@@ -59,8 +64,7 @@ class Many(Team):
     def _ends(self) -> dist.ProcessGroup | None:
         """First and last process of this pipeline, which both have the tied table. All make all groups."""
         mine = None
-        columns = self._grid.mesh.mesh.flatten(1)
-        for column in columns.t().tolist():
+        for column in self._grid.columns:
             group = dist.new_group([column[0], column[-1]])
             if self.rank in (column[0], column[-1]):
                 mine = group

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from arriero.cost import Quantity
+from arriero.cost.quantity import Quantity
 
 UNKNOWN = "unknown"
 _Scale = tuple[tuple[float, str], ...]

@@ -1,0 +1,105 @@
+"""Inputs of matrix products that are made again in the backward pass rather than kept for it.
+
+The weight's gradient needs the product's input. Where that input is the cheap result of what is kept anyway (a norm's
+of the normalised stream, a gated activation's of gate and up), keeping it too takes a fifth to a third of what a block
+keeps, and making it again one pass over memory. The values are made by the same operations, so they have the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arriero.models.layers.precision import product_dtype
+from arriero.products import linear
+
+_RECIPE = "_arriero_remake"
+Make = Callable[..., Tensor]
+
+
+class Remake:
+    """How a tensor is made again; the products that share it make it once.
+
+    It holds no tensor while it waits: what it is made from is kept by autograd alone, which knows when to let go.
+
+    Args:
+        make: gives the tensor from its sources, by the operations that it first came from.
+    """
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+        self._uses = self._left = 0
+        self._made: Tensor | None = None
+
+    def use(self) -> None:
+        """One more product has this tensor as its input."""
+        self._uses += 1
+        self._left += 1
+
+    def made(self, sources: tuple[Tensor, ...]) -> Tensor:
+        """The tensor, from its sources as the backward pass has them; forgotten after the last of its products."""
+        if self._made is None:
+            self._made = self._make(*sources)
+        made = self._made
+        self._left -= 1
+        if self._left == 0:
+            self._made, self._left = None, self._uses
+        return made
+
+
+def remade(made: Tensor, make: Make, *sources: Tensor) -> Tensor:
+    """``made``, marked so that :func:`linear_of` will not keep it. On a processor; elsewhere it is left as it is.
+
+    Args:
+        make: gives the tensor from ``sources``, by the operations that it came from.
+        sources: tensors that the backward pass keeps anyway.
+    """
+    if made.requires_grad and made.device.type == "cpu" and not torch.compiler.is_compiling():
+        setattr(made, _RECIPE, (Remake(make), sources))
+    return made
+
+
+def linear_of(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x W^T + b`` as :func:`arriero.products.linear`, which does not keep ``x`` where it can be made again."""
+    known: tuple[Remake, tuple[Tensor, ...]] | None = getattr(x, _RECIPE, None)
+    if known is None or not torch.is_grad_enabled() or hasattr(weight, "device_mesh"):
+        return linear(x, weight, bias)
+    recipe, sources = known
+    result: Tensor = _LinearOfRemade.apply(x, weight, bias, recipe, *sources)
+    return result
+
+
+class _LinearOfRemade(torch.autograd.Function):
+    """Gradients go to ``x``, whose own backward pass leads on to the sources."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, recipe: Remake, *sources: Tensor
+    ) -> Tensor:
+        narrow = weight.to(product_dtype(x))
+        ctx.recipe = recipe if ctx.needs_input_grad[1] else None
+        ctx.weight_dtype, ctx.has_bias = weight.dtype, bias is not None
+        kept = sources if ctx.recipe else ()
+        if ctx.recipe:
+            recipe.use()
+        ctx.save_for_backward(narrow, *kept)
+        return linear(x, narrow, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *sources = ctx.saved_tensors
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        x_gradient = linear(gradient, weight.t()) if ctx.needs_input_grad[0] else None
+        weight_gradient = None
+        if ctx.recipe:
+            x = ctx.recipe.made(tuple(sources))
+            found = linear(rows.t(), x.reshape(-1, x.shape[-1]).t())
+            weight_gradient = found.to(ctx.weight_dtype)
+        bias_gradient = None
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            bias_gradient = rows.sum(0).to(ctx.weight_dtype)
+        return x_gradient, weight_gradient, bias_gradient, None, *(None for _ in ctx.needs_input_grad[4:])

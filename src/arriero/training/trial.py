@@ -1,0 +1,165 @@
+"""Trials: a few real steps of the very model that a plan is about, at two depths, before it is trained.
+
+Figures of a step are linear in the number of equal blocks, so two shallow models tell of the deep one: what `arriero
+calibrate RECIPE` measures in seconds stands for a run of hours. A trial's result is the ratio of a real step to its
+priced trace, kept in the device profile under a key of the whole work; a plan of the same work uses it in place of the
+ratio of the probe's model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from arriero.artifacts.hashing import sha256_json
+from arriero.cost.device import DeviceProfile, Rate
+from arriero.training.objectives.base import Batch, Shape
+from arriero.training.traced import Work, step_figures, step_state, take_step
+
+DEPTHS = (1, 3)
+"""Blocks of the models that are measured, where the model has more."""
+SPREAD = 0.06
+"""Least half-width of what a trial tells: a machine is not the same from one minute to the next."""
+_LEAST_STEPS = 3
+_wanted: ContextVar[list[Trial] | None] = ContextVar("arriero_trials", default=None)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be measured: a step of ``work`` over micro-batches of these shapes."""
+
+    work: Work
+    shapes: tuple[Shape, ...]
+    threads: int
+
+    @property
+    def key(self) -> str:
+        """Name of the trial's rate in a device profile: equal for equal work."""
+        return trial_key(self.work, self.shapes, self.threads)
+
+
+def trial_key(work: Work, shapes: Sequence[Shape], threads: int) -> str:
+    """The name under which a trial of this work is kept."""
+    settings = work.settings
+    adapters = {
+        name: value for name, value in settings.model_dump(mode="json").items() if name.startswith("lora_")
+    }
+    said = {
+        "model": work.config.model_dump(mode="json"), "objective": type(work.objective).__name__, "adapters": adapters,
+        "precision": work.precision, "optimizer": settings.optimizer, "ema": settings.ema_decay,
+        "recompute": settings.activation_checkpointing, "compile": settings.compile, "threads": threads,
+        "shapes": [vars(shape) for shape in shapes],
+    }  # fmt: skip
+    return f"trial.{sha256_json(said)[:16]}"
+
+
+@contextmanager
+def collecting() -> Iterator[list[Trial]]:
+    """Plans that are made while the body runs put down here what a trial of them would measure."""
+    found: list[Trial] = []
+    token = _wanted.set(found)
+    try:
+        yield found
+    finally:
+        _wanted.reset(token)
+
+
+def note(work: Work, shapes: Sequence[Shape], threads: int) -> None:
+    """A plan prices this work; a collector, if there is one, hears of it once."""
+    found = _wanted.get()
+    trial = Trial(work, tuple(shapes), threads)
+    if found is not None and trial.key not in {other.key for other in found}:
+        found.append(trial)
+
+
+def ratio_of(device: DeviceProfile, work: Work, shapes: Sequence[Shape], threads: int) -> Rate | None:
+    """Seconds of a real step of this work over seconds of its priced trace; None where no trial was made."""
+    return device.rate(trial_key(work, shapes, threads))
+
+
+def measure(
+    trial: Trial, device: DeviceProfile, *, budget_s: float = 8.0, clock: Callable[[], float] = time.perf_counter
+) -> Rate:  # fmt: skip
+    """Take real steps at both depths by turns until the budget is spent, three of each at least.
+
+    Args:
+        device: the profile whose prices the ratio corrects.
+        budget_s: wall seconds; the first step of each depth, which prepares kernels, comes on top.
+    """
+    import torch
+
+    from arriero.cost.allocator import keep_freed_memory, return_freed_memory
+
+    keep_freed_memory()
+    before = torch.get_num_threads()
+    torch.set_num_threads(trial.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            times = _times(trial, budget_s, clock)
+    finally:
+        torch.set_num_threads(before)
+        return_freed_memory()
+    real = _at_depth(trial, {depth: _middle(seconds) for depth, seconds in times.items()})
+    priced = step_figures(trial.work, list(trial.shapes), device).seconds
+    spread = max(_middle([abs(t / _middle(seconds) - 1) for t in seconds]) for seconds in times.values())
+    return Rate(per_s=real / priced, spread=max(SPREAD, 2 * spread), unit="x")
+
+
+def _depths(trial: Trial) -> list[int]:
+    layers = _layers(trial)
+    return list(DEPTHS) if layers > DEPTHS[-1] else [layers]
+
+
+def _layers(trial: Trial) -> int:
+    return int(getattr(trial.work.config, "n_layers", 1))
+
+
+def _times(trial: Trial, budget_s: float, clock: Callable[[], float]) -> dict[int, list[float]]:
+    states = {depth: _state(trial, depth) for depth in _depths(trial)}
+    times: dict[int, list[float]] = {depth: [] for depth in states}
+    for state in states.values():
+        take_step(trial.work, state)
+    until = clock() + budget_s
+    while clock() < until or min(map(len, times.values())) < _LEAST_STEPS:
+        for depth, state in states.items():
+            started = clock()
+            take_step(trial.work, state)
+            times[depth].append(clock() - started)
+    return times
+
+
+def _state(trial: Trial, depth: int) -> list[Any]:
+    """A model of that depth with weights drawn, its optimizer, and batches with random tokens."""
+    config = trial.work.config
+    if getattr(config, "n_layers", depth) != depth:
+        config = config.model_copy(update={"n_layers": depth})
+    state = step_state(trial.work, config, list(trial.shapes))
+    model = state[0]
+    model.init_weights(0)
+    model.train()
+    for batch in state[3:]:
+        _fill(batch, config.vocab_size)
+    return state
+
+
+def _fill(batch: Batch, vocab_size: int) -> None:
+    for tensor in (batch.ids, batch.targets):
+        if tensor.numel():
+            tensor.random_(vocab_size)
+
+
+def _at_depth(trial: Trial, seconds: dict[int, float]) -> float:
+    """On the straight line through the measured depths."""
+    if len(seconds) == 1:
+        return next(iter(seconds.values()))
+    (low, first), (high, second) = seconds.items()
+    return first + (second - first) * (_layers(trial) - low) / (high - low)
+
+
+def _middle(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
