@@ -17,7 +17,7 @@ from arriero.training.objectives.base import Shape
 from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.head import head_parameters
 from arriero.training.precision import Precision
-from arriero.training.recompute import Recompute, recomputing, wrap_blocks
+from arriero.training.recompute import Recompute, check_recompute, recomputing, wrap_blocks
 from arriero.training.step import accumulate
 
 CONFIG = DecoderConfig(
@@ -97,3 +97,19 @@ def test_a_model_without_blocks_is_refused() -> None:
         recomputing(Recurrent(config), "full"),
     ):
         pass
+
+
+def test_selective_with_shared_layers_in_narrow_products_is_refused_in_a_line() -> None:
+    from arriero.models.checkpoint import build_model
+    from arriero.models.encoder_config import EncoderConfig
+
+    config = EncoderConfig(
+        family="albert", vocab_size=30, d_model=16, n_layers=3, n_heads=2, d_ff=32, context_length=8,
+        n_groups=1,
+    )  # fmt: skip
+    model = build_model(config)
+    with pytest.raises(ArrieroError, match="share their weights in bf16; take full or none"):
+        check_recompute(model, "selective", True)
+    check_recompute(model, "selective", False)
+    check_recompute(model, "full", True)
+    check_recompute(Decoder(CONFIG), "selective", True)

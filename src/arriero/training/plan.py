@@ -27,10 +27,10 @@ MODEL_ERROR = 0.15
 START_SECONDS = 1.5
 """Reading the inputs, tracing for the FLOP count, and the first step, which prepares kernels and first touches its
 memory; measured on two cores."""
-HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.30, 100 * 2**20, 0.2
+HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.12, 80 * 2**20, 0.2
 """What the process holds beside itself and the live tensors: blocks that the allocator cannot join (a share of the
-live bytes), and the kernels' own buffers (at most so many bytes). From the resident memory of runs of 0.2 to 25
-million parameters in both precisions; see :func:`resident_bytes`."""
+live bytes), and the kernels' own buffers (half as much as the live bytes, at most so many). From the resident memory of
+runs of 1 to 50 million parameters in both precisions (benchmarks/cost.py); see :func:`resident_bytes`."""
 
 GROWING_STEPS = 64
 """Steps that stand for all of a run whose batch or rows grow."""
@@ -206,7 +206,7 @@ def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> 
 
 def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:
     """Peak resident memory of a process with ``live_bytes`` of tensors alive at the worst moment."""
-    return device.process_bytes + (1 + HELD_SHARE) * live_bytes + min(HELD_BYTES, live_bytes)
+    return device.process_bytes + (1 + HELD_SHARE) * live_bytes + min(HELD_BYTES, live_bytes / 2)
 
 
 class _Prices:

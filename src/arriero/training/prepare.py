@@ -13,7 +13,7 @@ from torch import nn
 from arriero.models.layers.float8 import float8_products
 from arriero.training.compiled import compiled_blocks
 from arriero.training.precision import Arithmetic
-from arriero.training.recompute import recomputing
+from arriero.training.recompute import check_recompute, recomputing
 from arriero.training.settings import TrainSettings
 
 
@@ -24,6 +24,7 @@ def prepared(model: nn.Module, settings: TrainSettings, arithmetic: Arithmetic) 
     Raises:
         ArrieroError: the model or the device cannot do what is asked.
     """
+    check_recompute(model, settings.activation_checkpointing, arithmetic.precision != "fp32")
     with (
         float8_products(model, arithmetic.precision == "fp8"),
         recomputing(model, settings.activation_checkpointing),

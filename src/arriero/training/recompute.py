@@ -55,6 +55,23 @@ def recomputing(model: nn.Module, mode: Recompute) -> Iterator[None]:
             block.__dict__.pop("forward", None)
 
 
+def check_recompute(model: nn.Module, mode: Recompute, narrow: bool) -> None:
+    """
+    Args:
+        narrow: products are in fewer bits than the weights, which are cast for them.
+
+    Raises:
+        ArrieroError: blocks are applied more than once, and torch's selective checkpoint, which counts operations,
+            stumbles over the weights' casts that the second time finds made.
+    """
+    layers = getattr(getattr(model, "config", None), "n_layers", 0)
+    if mode == "selective" and narrow and layers > len(blocks_of(model)):
+        raise ArrieroError(
+            "activation_checkpointing selective does not go with layers that share their weights in bf16; "
+            "take full or none, or precision fp32"
+        )
+
+
 def wrap_blocks(model: nn.Module, mode: Recompute) -> list[Block]:
     """Wrap the blocks for good, and return them; as :func:`recomputing`, for a model that is only traced."""
     if mode == "none":

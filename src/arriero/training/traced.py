@@ -24,7 +24,7 @@ from arriero.training.objectives.head import head_parameters
 from arriero.training.optimizers.clipping import clip_gradients
 from arriero.training.optimizers.make import make_optimizer
 from arriero.training.precision import Precision
-from arriero.training.recompute import wrap_blocks
+from arriero.training.recompute import check_recompute, wrap_blocks
 from arriero.training.settings import TrainSettings
 from arriero.training.step import accumulate
 
@@ -90,6 +90,7 @@ def step_state(work: Work, config: ModelConfig, shapes: list[Shape]) -> list[Any
     model = build_model(config)
     work.adapt(model)
     head_parameters(model)  # found once in a run, so not a part of the step
+    check_recompute(model, work.settings.activation_checkpointing, work.precision != "fp32")
     wrap_blocks(model, work.settings.activation_checkpointing)
     optimizer = make_optimizer(model, work.settings)
     trained = [p for p in model.parameters() if p.requires_grad]
