@@ -17,11 +17,11 @@ from arriero.cost.search.choose import Search
 from arriero.cost.search.evaluate import Surroundings, evaluate
 from arriero.cost.search.limits import Limits
 from arriero.cost.search.space import enumerate_plans
-from arriero.planning.goal import offers_for, tariffs_of, traced
-from arriero.planning.goal_offers import choose_devices, precisions
-from arriero.planning.goal_question import GoalQuestion
-from arriero.planning.goal_variants import make_space, step_sequences
-from arriero.planning.model_source import find_model
+from arriero.planning.estimate.model_source import find_model
+from arriero.planning.goal.answer import offers_for, tariffs_of, traced
+from arriero.planning.goal.offers import choose_devices, precisions
+from arriero.planning.goal.question import GoalQuestion
+from arriero.planning.goal.variants import make_space, step_sequences
 
 
 def timed(what: Callable[[], Any]) -> tuple[float, Any]:

@@ -15,9 +15,9 @@ import click
 from rich.console import Console
 
 from arriero.errors import ArrieroError
-from arriero.planning.estimate_command import estimate
-from arriero.planning.goal_command import goal_options, refuse_without_goal, run_goal
-from arriero.planning.scaling_command import scaling
+from arriero.planning.estimate.command import estimate
+from arriero.planning.goal.command import goal_options, refuse_without_goal, run_goal
+from arriero.planning.scaling.command import scaling
 from arriero.stage import stage_modules
 from arriero.version import __version__
 

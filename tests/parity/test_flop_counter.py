@@ -16,8 +16,8 @@ from tests.planning.small_models import DECODERS, PRESETS, small
 
 from arriero.models.config import ModelConfig
 from arriero.models.decoder_config import DecoderConfig
-from arriero.planning.objectives import resolve_objective
-from arriero.planning.workload import workload_of
+from arriero.planning.counts.objectives import resolve_objective
+from arriero.planning.counts.workload import workload_of
 
 pytestmark = pytest.mark.parity
 ENCODERS = ("bert", "roberta", "albert", "deberta", "deberta_v2", "longformer")

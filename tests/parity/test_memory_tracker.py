@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from arriero.models.decoder_config import DecoderConfig
-from arriero.planning.memory_step import logged_step
-from arriero.planning.objectives import planned_objective
+from arriero.planning.counts.objectives import planned_objective
+from arriero.planning.memory.step import logged_step
 from arriero.training.objectives.base import Shape
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Work, step_state, take_step

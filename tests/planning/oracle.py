@@ -22,8 +22,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from arriero.models.config import ModelConfig
-from arriero.planning.counts import Recompute
-from arriero.planning.subject import Subject
+from arriero.planning.counts.passes import Recompute
+from arriero.planning.counts.subject import Subject
 from arriero.training.recompute import wrap_blocks
 from arriero.training.step import accumulate
 

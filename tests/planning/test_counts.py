@@ -12,7 +12,7 @@ from tests.planning.small_models import small
 from arriero.cost.trace import Op
 from arriero.cost.workload import Work
 from arriero.models.layers.feedforward import FeedForward
-from arriero.planning.counts import NOTHING, passes, work_of
+from arriero.planning.counts.passes import NOTHING, passes, work_of
 
 
 def op(name: str, kind: Any, flops: float, size: int, count: int = 1) -> Op:

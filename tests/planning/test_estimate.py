@@ -23,11 +23,11 @@ from arriero.cost.quantity import Quantity
 from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.hf_config import config_to_hf
-from arriero.planning import device_source
-from arriero.planning.estimate import estimate_training
-from arriero.planning.estimate_command import estimate
-from arriero.planning.outcome import Outcome, case_of, outcome_of
-from arriero.planning.question import Question
+from arriero.planning.estimate import device_source
+from arriero.planning.estimate.answer import estimate_training
+from arriero.planning.estimate.command import estimate
+from arriero.planning.estimate.outcome import Outcome, case_of, outcome_of
+from arriero.planning.estimate.question import Question
 from arriero.products import float32_library
 
 

@@ -21,14 +21,14 @@ from arriero.cli import cli
 from arriero.cost.scaling.law import CHINCHILLA
 from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig
-from arriero.planning.goal import GoalAnswer, answer_with, offers_for, tariffs_of, traced
-from arriero.planning.goal_ask import Known, question_of
-from arriero.planning.goal_best_model import most_tokens
-from arriero.planning.goal_export import plan_json, to_json, write_csv
-from arriero.planning.goal_offers import choose_devices, precisions
-from arriero.planning.goal_print import print_answer
-from arriero.planning.goal_question import GoalQuestion, parse_deadline, parse_prices
-from arriero.planning.goal_variants import Variant, make_variant
+from arriero.planning.goal.answer import GoalAnswer, answer_with, offers_for, tariffs_of, traced
+from arriero.planning.goal.ask import Known, question_of
+from arriero.planning.goal.best_model import most_tokens
+from arriero.planning.goal.export import plan_json, to_json, write_csv
+from arriero.planning.goal.offers import choose_devices, precisions
+from arriero.planning.goal.question import GoalQuestion, parse_deadline, parse_prices
+from arriero.planning.goal.show import print_answer
+from arriero.planning.goal.variants import Variant, make_variant
 
 NOON = datetime(2026, 11, 21, 12, 0)  # a Saturday
 CONFIG = DecoderConfig(
@@ -216,7 +216,7 @@ def test_most_tokens_are_what_the_plan_can_pay_for(variants):
 
 def test_a_calibrated_device_at_hand_is_told_as_such(variants, profile, monkeypatch):  # noqa: F811
     here = profile.model_copy(update={"accelerator": "NVIDIA H100 80GB HBM3", "device": "cuda"})
-    monkeypatch.setattr("arriero.planning.goal_offers.load_profile", lambda: here)
+    monkeypatch.setattr("arriero.planning.goal.offers.load_profile", lambda: here)
     monkeypatch.setattr(type(here), "stale", lambda self: None)
     fp32 = Variant("full", "fp32", replace(variants[0].workload, dtype="fp32"))
     found = ask([*variants, fp32], hardware=("h100-sxm", "rtx-4090"))
@@ -372,8 +372,8 @@ def test_the_command_names_the_best_model():
 
 @pytest.mark.slow
 def test_it_agrees_with_the_estimate_of_the_same_run():
-    from arriero.planning.outcome import case_of, outcome_of
-    from arriero.planning.question import Question
+    from arriero.planning.estimate.outcome import case_of, outcome_of
+    from arriero.planning.estimate.question import Question
 
     question = replace(QUESTION, name="pythia-70m", config=None, hardware=("h100-sxm",), counts=(4,), context=2048,
                        batch_tokens=2048 * 64)  # fmt: skip

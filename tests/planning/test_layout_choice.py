@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arriero.cost.workload import Dimensions
 from arriero.errors import ArrieroError
-from arriero.planning.layout_choice import Wish, choose, layouts, row_of, usual_batch_tokens
+from arriero.planning.estimate.layout_choice import Wish, choose, layouts, row_of, usual_batch_tokens
 
 SIZES = Dimensions(
     d_model=4096, n_layers=32, n_heads=32, n_kv_heads=8, head_dim=128, d_ff=14336, vocab_size=128256

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arriero.cost.cut import Cut
 from arriero.errors import ArrieroError
-from arriero.planning.layout_text import WORDS, layout_words, parse_count, parse_layout
+from arriero.planning.estimate.layout_text import WORDS, layout_words, parse_count, parse_layout
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from arriero.errors import ArrieroError
 from arriero.models.hf_config import config_to_hf
 from arriero.models.preset import preset_config
-from arriero.planning.model_source import find_model
+from arriero.planning.estimate.model_source import find_model
 
 
 def test_a_preset() -> None:

@@ -13,10 +13,10 @@ from tests.planning.small_models import small
 from arriero.cost.workload import Workload
 from arriero.errors import ArrieroError
 from arriero.inference.kv_cache import CacheShape, DecodeView, KeyValuePool, PrefillView
-from arriero.planning import phases
-from arriero.planning.generation import decode_step, generation_work, prefill_work
-from arriero.planning.phases import flops_of, tokens_of
-from arriero.planning.workload import workload_of
+from arriero.planning.counts import phases
+from arriero.planning.counts.generation import decode_step, generation_work, prefill_work
+from arriero.planning.counts.phases import flops_of, tokens_of
+from arriero.planning.counts.workload import workload_of
 from arriero.training.objectives.causal import PlannedWindows
 from arriero.training.objectives.distil import DistilObjective, attach_teacher
 from arriero.training.objectives.dpo import answer_log_probs

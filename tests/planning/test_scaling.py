@@ -14,9 +14,9 @@ from arriero.cost.scaling.downstream import Benchmark
 from arriero.cost.scaling.law import CHINCHILLA, ParametricLaw
 from arriero.cost.tariff_tables import price_table
 from arriero.errors import ArrieroError
-from arriero.planning.scaling import law_of, optimum
-from arriero.planning.scaling_budget import of_flops, of_money
-from arriero.planning.scaling_command import scaling
+from arriero.planning.scaling.answers import law_of, optimum
+from arriero.planning.scaling.budget import of_flops, of_money
+from arriero.planning.scaling.command import scaling
 
 LAW = ParametricLaw(1.5, 60, 300, 0.35, 0.4)
 

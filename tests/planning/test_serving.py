@@ -15,10 +15,10 @@ from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.hf_config import config_to_hf
 from arriero.models.preset import preset_config
-from arriero.planning import device_source
-from arriero.planning.serving import most
-from arriero.planning.serving_estimate import estimate_serving
-from arriero.planning.serving_sheet import ServingQuestion
+from arriero.planning.estimate import device_source
+from arriero.planning.serving.answer import estimate_serving
+from arriero.planning.serving.sheet import ServingQuestion
+from arriero.planning.serving.speeds import most
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from arriero.cost.quantity import Quantity
-from arriero.planning.figures import bar, gib, gib_quantity, percent, plus_minus, told
-from arriero.planning.sheet import Fit, LeftOut, Part, Sheet
+from arriero.planning.estimate.figures import bar, gib, gib_quantity, percent, plus_minus, told
+from arriero.planning.estimate.sheet import Fit, LeftOut, Part, Sheet
 
 GIB = 2.0**30
 

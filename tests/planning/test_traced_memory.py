@@ -15,15 +15,15 @@ from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.encoder_config import EncoderConfig
-from arriero.planning import traced_memory as module
-from arriero.planning.memory_layouts import fake_group
-from arriero.planning.memory_profiles import traced_work
-from arriero.planning.memory_stage import stage_order
-from arriero.planning.memory_step import logged_step
-from arriero.planning.objectives import planned_objective, planned_shape, resolve_objective
-from arriero.planning.subject import Subject
-from arriero.planning.traced_memory import traced_memory
-from arriero.planning.workload import workload_of
+from arriero.planning.counts.objectives import planned_objective, planned_shape, resolve_objective
+from arriero.planning.counts.subject import Subject
+from arriero.planning.counts.workload import workload_of
+from arriero.planning.memory import traced as module
+from arriero.planning.memory.layouts import fake_group
+from arriero.planning.memory.pipeline_stage import stage_order
+from arriero.planning.memory.profiles import traced_work
+from arriero.planning.memory.step import logged_step
+from arriero.planning.memory.traced import traced_memory
 from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import layout_of
 from arriero.training.parallel.settings import ParallelSettings

@@ -16,10 +16,10 @@ from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.preset import preset_config
-from arriero.planning.conventions import conventions
-from arriero.planning.counts import Passes, passes
-from arriero.planning.objectives import resolve_objective
-from arriero.planning.workload import MODES, workload_of
+from arriero.planning.counts.conventions import conventions
+from arriero.planning.counts.objectives import resolve_objective
+from arriero.planning.counts.passes import Passes, passes
+from arriero.planning.counts.workload import MODES, workload_of
 
 QWEN3 = DecoderConfig(
     vocab_size=151_936, d_model=1024, n_layers=28, n_heads=16, n_kv_heads=8, head_dim=128, d_ff=3072,

@@ -7,7 +7,7 @@ from typing import Any
 
 from arriero.errors import ArrieroError
 from arriero.models.checkpoint import parse_config
-from arriero.planning.goal_ask import Known
+from arriero.planning.goal.ask import Known
 from arriero.recipe.plan import PlannedStage
 from arriero.recipe.walks import Say, make_plan
 from arriero.stage import ModelSpec, TokensSpec

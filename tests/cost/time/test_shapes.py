@@ -6,7 +6,7 @@ import pytest
 
 from arriero.cost.time.shapes import Shape, workload_of_shape
 from arriero.models.decoder_config import DecoderConfig
-from arriero.planning.workload import workload_of
+from arriero.planning.counts.workload import workload_of
 
 
 @pytest.mark.slow

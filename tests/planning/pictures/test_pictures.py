@@ -12,7 +12,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from arriero.cost.units import format_seconds
-from arriero.planning.figures import gib
+from arriero.planning.estimate.figures import gib
 from arriero.planning.pictures import (
     Choice,
     LossPoint,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from arriero.cost.quantity import Quantity
 from arriero.cost.units import UNKNOWN
-from arriero.planning.figures import gib_quantity
+from arriero.planning.estimate.figures import gib_quantity
 from arriero.planning.pictures.canvas import MARGIN, ROW, SMALL, WIDTH, Box, Canvas
 from arriero.planning.pictures.figures import finite, share
 from arriero.planning.pictures.measure import column

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from arriero.cost.workload import Workload
-from arriero.planning.outcome import Case, Outcome
+from arriero.planning.estimate.outcome import Case, Outcome
+from arriero.planning.estimate.sheet import Fit
 from arriero.planning.pictures.memory_bar import RankMemory, memory_picture
 from arriero.planning.pictures.of_model import Reached, hardware_roof, operations_of, profile_roof
 from arriero.planning.pictures.picture import Picture
 from arriero.planning.pictures.roofline import roofline_picture
 from arriero.planning.pictures.waterfall import Term, waterfall_picture
-from arriero.planning.sheet import Fit
 
 
 def training_pictures(outcome: Outcome) -> list[Picture]:

@@ -10,9 +10,9 @@ from arriero.cost.memory import KINDS, device_memory
 from arriero.cost.search.columns import MODES
 from arriero.cost.search.pareto import pareto
 from arriero.cost.time import step_terms
-from arriero.planning.goal import GoalAnswer
-from arriero.planning.goal_best_model import BestModelAnswer
-from arriero.planning.goal_words import MEMORY_KINDS
+from arriero.planning.goal.answer import GoalAnswer
+from arriero.planning.goal.best_model import BestModelAnswer
+from arriero.planning.goal.words import MEMORY_KINDS
 from arriero.planning.pictures.loss_money import Choice, LossPoint, OverTraining, loss_money_picture
 from arriero.planning.pictures.memory_bar import RankMemory, memory_picture
 from arriero.planning.pictures.pareto import PlanPoint, pareto_picture

@@ -1,0 +1,1 @@
+"""What training asks for, counted from the model object itself."""

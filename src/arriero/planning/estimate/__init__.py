@@ -1,0 +1,1 @@
+"""`arriero estimate`: what a training run would take, without a recipe."""

@@ -1,0 +1,1 @@
+"""`arriero plan --goal`: the best plan for a goal, and why not the others."""

@@ -1,0 +1,1 @@
+"""What lives in a training step, traced from the run's own code on fake tensors."""

@@ -1,0 +1,1 @@
+"""`arriero estimate --serve`: what a model gives its readers on a device."""
