@@ -125,7 +125,10 @@ def estimate(model: str, **asked: Any) -> None:
     arriero estimate ./my-model/config.json --tokens 300M            on this machine
     """
     as_json, folder = asked.pop("json"), asked.pop("pictures")
-    sheet, pictures = _serving(model, asked) if asked.pop("serve") else _training(model, asked)
+    with _waiting(
+        f"{model}: its real step is traced without computing it; a large model takes half a minute"
+    ):
+        sheet, pictures = _serving(model, asked) if asked.pop("serve") else _training(model, asked)
     if folder is not None:
         from arriero.planning.pictures import write_pictures, written_words
 
@@ -134,6 +137,13 @@ def estimate(model: str, **asked: Any) -> None:
         click.echo(json.dumps(sheet.to_json(), indent=2))
     else:
         sheet.print(_console())
+
+
+def _waiting(line: str) -> Any:
+    """A line with a spinner, on a terminal, for as long as it takes."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(line)
 
 
 def _console() -> Any:
