@@ -51,6 +51,11 @@ run_recipe(Path(sys.argv[2]), out=Path(sys.argv[3]))
 '''
 
 
+LOST, OVER = 2.0, 0.5
+"""Seconds that a kill may lose (what came after the last sample, one a second, which a busy machine takes late), and that
+starting may add."""
+
+
 class Killed:
     """The recipe at work in a process of its own."""
 
@@ -89,7 +94,7 @@ def test_five_kills_and_each_second_counts_once(
         child.send_signal(signal.SIGKILL)
         seen += time.monotonic() - begun
         child.communicate()
-        assert seen - kill * 1.2 <= run.seconds() <= seen + kill * 0.5, f"after kill {kill}"
+        assert seen - kill * LOST <= run.seconds() <= seen + kill * OVER, f"after kill {kill}"
     child = run.start()
     begun = time.monotonic()
     run.enough.touch()
@@ -98,7 +103,7 @@ def test_five_kills_and_each_second_counts_once(
     seen += time.monotonic() - begun
     records = [record for record in Ledger(run.out / "ledger.jsonl").read() if "measured" in record]
     assert [record["measured"]["segments"] for record in records] == [kills + 1]
-    assert seen - (kills + 1) * 1.2 <= run.seconds() <= seen + (kills + 1) * 0.5
+    assert seen - (kills + 1) * LOST <= run.seconds() <= seen + (kills + 1) * OVER
     project = read_project([RunFolder(run.out)])
     assert [one.outcome for one in project.runs] == ["stopped at patient"] * kills + ["finished"]
     assert project.loose == [], (

@@ -317,7 +317,7 @@ PUBLISHED = {
 """Tokens and hours on A100 80 GB of LLaMA (arXiv 2302.13971) and Llama 2 (arXiv 2307.09288)."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_published_runs_lie_in_the_interval() -> None:
     """Four in five of them; layouts were not published, so they are those that Arriero finds for 2,048 devices."""
     inside, errors = 0, []

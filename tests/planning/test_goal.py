@@ -329,7 +329,7 @@ def test_the_command_answers_first(tmp_path):
     assert data["format"] == "arriero.goal/1" and data["best"]["device"] in ("RTX-4090", "H100-SXM5-80GB")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_says_what_fits_a_card(tmp_path):
     model = tiny_model(tmp_path)
     args = ["plan", "--goal", "fits", "--model", model, "--hardware", "l4", "--precision", "bf16", "--json"]
@@ -358,7 +358,7 @@ def test_options_without_a_goal_are_refused():
     assert "Missing argument 'RECIPE'" in CliRunner().invoke(cli, ["plan"]).output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_names_the_best_model():
     args = ["plan", "--goal", "best-model", "--models", "pythia-70m,pythia-160m", "--budget", "20", "--deadline", "2d",
             "--hardware", "h100-sxm", "--precision", "bf16", "--json"]  # fmt: skip
@@ -370,7 +370,7 @@ def test_the_command_names_the_best_model():
     assert data["answer"]["best"]["money"]["high"] <= 20 and data["answer"]["tokens"] == best["tokens"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_agrees_with_the_estimate_of_the_same_run():
     from arriero.planning.estimate.outcome import case_of, outcome_of
     from arriero.planning.estimate.question import Question

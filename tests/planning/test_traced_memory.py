@@ -182,7 +182,7 @@ def test_the_closed_form_is_the_trace(case: Any) -> None:
     assert closed == pytest.approx(traced, rel=0.001)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_the_closed_form_is_within_one_percent_of_any_trace(case: Any) -> None:

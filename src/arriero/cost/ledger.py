@@ -215,8 +215,10 @@ class Ledger:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 lines, self.notes = _whole(file.read(), self.path.name)
-                return lines, self._head()
+                return lines, self._head() if lines or self.head.exists() else None
         except FileNotFoundError:
+            if self.path.exists():  # begun just now
+                return self._stored()
             self._check_end([])
             return [], None
         except OSError as error:
