@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def calibrate_recipe(
     from arriero.training.trial import collecting, measure
 
     profile = usable_profile(say)
-    with collecting() as trials:
-        make_plan(recipe, sets=sets, say=say)
+    # a folder where nothing is made yet: what is reused is not priced
+    with collecting() as trials, tempfile.TemporaryDirectory() as folder:
+        make_plan(recipe, out=Path(folder) / "new", sets=sets, say=say)
     if not trials:
         raise ArrieroError(f"{recipe} trains no network, so there are no steps to measure")
     measured = {}
