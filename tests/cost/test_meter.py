@@ -543,3 +543,16 @@ def test_a_file_cut_anywhere_never_counts_more_than_was_used(
         world.use(wall=2)
     assert 2 <= last.result().estimate.seconds.value <= used + 2 + 1e-9
     assert cut > 0 or last.result().estimate.seconds.value == pytest.approx(used + 2)
+
+
+def test_samples_come_in_time_beside_a_thread_that_keeps_the_interpreters_lock(tmp_path: Path) -> None:
+    """It lets go for a moment at every look, and takes the lock again before a waiting thread has woken."""
+    nowhere = tmp_path / "nowhere"
+    with Meter(tmp_path / "meter.jsonl"):
+        end = time.monotonic() + 3.6
+        while time.monotonic() < end:
+            nowhere.exists()
+            sum(range(10000))
+        (samples,) = read_samples(tmp_path / "meter.jsonl")
+    assert len(samples) >= 3, "one at once, and one a second"
+    assert sys.getswitchinterval() == pytest.approx(0.005)

@@ -27,12 +27,12 @@ def descendants(pid: int, proc: Path = PROC) -> list[int]:
 
 def _children(pid: int, proc: Path) -> Iterator[int]:
     try:
-        tasks = list((proc / str(pid) / "task").iterdir())
+        tasks = [proc / str(pid) / "task" / number for number in os.listdir(proc / str(pid) / "task")]
     except OSError:
         return
     for task in tasks:
         try:
-            yield from map(int, (task / "children").read_text().split())
+            yield from map(int, procfs.read_text(task / "children").split())
         except (OSError, ValueError):  # it ended a moment ago
             continue
 
@@ -40,7 +40,7 @@ def _children(pid: int, proc: Path) -> Iterator[int]:
 def cpu_of(pid: int, proc: Path = PROC) -> float:
     """User and system seconds of a process and of the children that it has waited for; 0 when it is gone."""
     try:
-        text = (proc / str(pid) / "stat").read_text()
+        text = procfs.read_text(proc / str(pid) / "stat")
         fields = text.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
         return sum(map(int, fields[11:15])) / _TICKS
     except (OSError, ValueError, IndexError):
@@ -53,7 +53,7 @@ def mapped_bytes(pid: int | str, proc: Path = PROC) -> tuple[int, int]:
     (0, 0) when the process is gone or the system does not say.
     """
     try:
-        text = (proc / str(pid) / "smaps_rollup").read_text()
+        text = procfs.read_text(proc / str(pid) / "smaps_rollup")
     except OSError:
         return 0, 0
     sizes = {name: int(kb) * 1024 for name, kb in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}

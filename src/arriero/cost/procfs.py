@@ -15,6 +15,20 @@ CGROUP = Path("/sys/fs/cgroup")
 Pressure = Literal["cpu", "memory"]
 
 
+def read_text(file: Path) -> str:
+    """The text of a small system file in three calls: each call lets go of the interpreter's lock, and a thread beside a
+    busy one may wait long to get it back.
+
+    Raises:
+        OSError: it is not there, or must not be read.
+    """
+    handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(handle, 1 << 16).decode("utf-8", "replace")
+    finally:
+        os.close(handle)
+
+
 def resident_bytes(proc: Path = PROC) -> int:
     """Resident memory of this process now; where the system does not say, its peak so far."""
     return _status("VmRSS", proc) or _peak_by_rusage()
@@ -37,7 +51,7 @@ def reset_peak(proc: Path = PROC) -> bool:
 def steal_seconds(proc: Path = PROC) -> float:
     """CPU seconds that a hypervisor took from all cores since boot; 0 where the system does not say."""
     try:
-        fields = (proc / "stat").read_text().split("\n", 1)[0].split()
+        fields = read_text(proc / "stat").split("\n", 1)[0].split()
         return int(fields[8]) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, ValueError):
         return 0.0
@@ -51,7 +65,7 @@ def pressure_seconds(kind: Pressure, proc: Path = PROC) -> float:
     line = "some" if kind == "cpu" else "full"
     for file in (CGROUP / f"{kind}.pressure", proc / "pressure" / kind):
         try:
-            found = re.search(rf"^{line} .*total=(\d+)", file.read_text(), re.MULTILINE)
+            found = re.search(rf"^{line} .*total=(\d+)", read_text(file), re.MULTILINE)
         except OSError:
             continue
         if found:
@@ -73,7 +87,7 @@ def cpu_seconds() -> float:
 
 def _status(field: str, proc: Path) -> int | None:
     try:
-        text = (proc / "self" / "status").read_text()
+        text = read_text(proc / "self" / "status")
     except OSError:
         return None
     found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
