@@ -27,7 +27,7 @@ def descendants(pid: int, proc: Path = PROC) -> list[int]:
 
 def _children(pid: int, proc: Path) -> Iterator[int]:
     try:
-        tasks = [proc / str(pid) / "task" / number for number in os.listdir(proc / str(pid) / "task")]
+        tasks = list((proc / str(pid) / "task").iterdir())
     except OSError:
         return
     for task in tasks:

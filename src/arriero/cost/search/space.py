@@ -64,12 +64,9 @@ def layouts(space: Space) -> dict[str, np.ndarray]:
         space.counts, tensor, context, pipeline, space.zero, space.micro_batches, indexing="ij"
     )  # fmt: skip
     devices, t, c, p, zero, micro = (axis.ravel().astype(np.int64) for axis in grid)
-    copies = t * c * p
-    data, left = np.divmod(devices, copies)
+    data, kept = dealt_out(devices, t, c, p, space.context)
     step = np.maximum(data, 1) * micro
-    # a sequence is dealt out in 2 c pieces, and each of them in t where the norms are cut along the tokens
-    pieces = np.where(c > 1, 2 * c, 1) * t
-    kept = (left == 0) & (data > 0) & (space.batch % step == 0) & (space.context % pieces == 0)
+    kept &= space.batch % step == 0
     kept &= (zero == 0) | (data * c > 1)
     kept &= (p == 1) | (space.batch // step >= p)
     if space.runnable:
@@ -82,6 +79,17 @@ def layouts(space: Space) -> dict[str, np.ndarray]:
         "devices": devices[kept], "data": data[kept], "tensor": t[kept], "context": c[kept], "pipeline": p[kept],
         "zero": zero[kept], "micro_batch": micro[kept], "accumulation": (space.batch // step)[kept],
     }  # fmt: skip
+
+
+def dealt_out(
+    devices: np.ndarray | int, tensor: np.ndarray, context: np.ndarray, pipeline: np.ndarray, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of the model that so many devices hold under each cut, int64, and whether devices and sequences of ``length``
+    tokens can be dealt out so, bool."""
+    data, left = np.divmod(devices, tensor * context * pipeline)
+    # a sequence is dealt out in 2 c pieces, and each of them in t where the norms are cut along the tokens
+    pieces = np.where(context > 1, 2 * context, 1) * tensor
+    return data, (left == 0) & (data > 0) & (length % pieces == 0)
 
 
 def enumerate_plans(space: Space) -> Plans:

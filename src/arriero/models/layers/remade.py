@@ -1,7 +1,7 @@
 """Inputs of matrix products that are made again in the backward pass rather than kept for it.
 
 The weight's gradient needs the product's input. Where that input is the cheap result of what is kept anyway (a norm's
-of the normalised stream, a gated activation's of gate and up), keeping it too takes a fifth to a third of what a block
+of the normalised stream, a gated activation's of gate and up), keeping it too is a large part of what a block
 keeps, and making it again one pass over memory. The values are made by the same operations, so they have the same bits.
 """
 

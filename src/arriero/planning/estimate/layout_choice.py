@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arriero.cost.cut import Cut
+from arriero.cost.search.space import dealt_out
 from arriero.cost.workload import Dimensions, Recompute
 from arriero.errors import ArrieroError
 
@@ -83,13 +84,8 @@ def layouts(wish: Wish) -> Layouts:
     tensor, context, pipeline, zero, micro, mode = (
         axis.ravel().astype(np.int64) for axis in np.meshgrid(*map(list, axes), indexing="ij")
     )
-    data, left = np.divmod(wish.count, tensor * context * pipeline)
+    data, kept = dealt_out(wish.count, tensor, context, pipeline, wish.context)
     sharers = data * context
-    kept = (
-        (left == 0)
-        & (data > 0)
-        & (wish.context % (2 * context * tensor * (context > 1) + (context == 1)) == 0)
-    )
     if wish.zero is None:
         kept &= zero == np.where(sharers == 1, 0, np.where(pipeline > 1, 1, zero))
         kept &= (sharers == 1) | (zero > 0)

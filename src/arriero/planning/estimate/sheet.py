@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -64,6 +64,36 @@ class Fit:
         }
 
 
+class Answered(Protocol):
+    """What every sheet begins with."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def answer(self) -> dict[str, Quantity]: ...
+    @property
+    def tier(self) -> str: ...
+    @property
+    def fit(self) -> Fit: ...
+
+
+def head_data(kind: str, sheet: Answered) -> dict[str, Any]:
+    """The beginning of a sheet as data; ``kind`` names the format."""
+    return {
+        "format": kind,
+        "model": sheet.model,
+        "question": sheet.question,
+        "settings": dict(sheet.settings),
+        "answer": {name: data(quantity) for name, quantity in sheet.answer.items()},
+        "tier": sheet.tier,
+        "memory": sheet.fit.to_json(),
+    }
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of the time: a term of a step, or a phase of a method that has several."""
@@ -116,13 +146,7 @@ class Sheet:
     def to_json(self) -> dict[str, Any]:
         """Every figure with value, low, high, unit, basis and source; seconds, bytes, FLOP, joules, grams."""
         return {
-            "format": "arriero.estimate/1",
-            "model": self.model,
-            "question": self.question,
-            "settings": dict(self.settings),
-            "answer": {name: data(quantity) for name, quantity in self.answer.items()},
-            "tier": self.tier,
-            "memory": self.fit.to_json(),
+            **head_data("arriero.estimate/1", self),
             "flops": self.flops,
             "mfu": {**data(self.mfu), "formula": self.mfu_formula},
             "steps": self.steps,

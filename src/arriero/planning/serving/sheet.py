@@ -12,13 +12,14 @@ from rich.markup import escape
 from arriero.cost.quantity import Quantity
 from arriero.cost.units import UNKNOWN, format_count, format_seconds
 from arriero.planning.counts.subject import Held
-from arriero.planning.estimate.figures import bar, data
+from arriero.planning.estimate.figures import bar
 from arriero.planning.estimate.sheet import (
     Fit,
     LeftOut,
     answer_rows,
     closing_lines,
     grid,
+    head_data,
     memory_rows,
     print_blocks,
     setting_line,
@@ -85,13 +86,7 @@ class ServingSheet:
     def to_json(self) -> dict[str, Any]:
         """Every figure with value, low, high, unit, basis and source; bytes and seconds."""
         return {
-            "format": "arriero.serving/1",
-            "model": self.model,
-            "question": self.question,
-            "settings": dict(self.settings),
-            "answer": {name: data(quantity) for name, quantity in self.answer.items()},
-            "tier": self.tier,
-            "memory": self.fit.to_json(),
+            **head_data("arriero.serving/1", self),
             "users": dict(self.users),
             "kv_bytes_per_token": self.kv_token,
             "kv_bytes_per_stream": self.kv_stream,
