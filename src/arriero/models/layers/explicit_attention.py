@@ -1,15 +1,20 @@
-"""Attention with its scores worked out whole, in bfloat16 on a processor, its backward pass written out.
+"""Attention with its scores worked out whole, in bfloat16 on a processor, some heads at a time.
 
-Two batched products and a softmax that keeps nothing wider than bfloat16. Autograd under autocast would take the scores
-to float32 and back, and keep both: three times the memory, which is most of what a block of short rows keeps.
+Two batched products and a softmax, over as many heads as keep the scores in a core's cache. Nothing as wide as the scores
+is kept: the backward pass, written out here, makes them again, which takes less time than reading kept ones (but for rows
+of a hundred tokens). Autograd under autocast would take the scores to float32 and back, and keep both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_SCORE_BYTES = 2 << 20
+"""Of the scores that are worked on at a time, unless one head alone has more."""
 
 
 def attend_explicit(
@@ -23,65 +28,117 @@ def attend_explicit(
         scale: of the scores, by default Dh^-1/2.
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if causal:
-        mask = torch.full((q.shape[2], k.shape[2]), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
     if torch.is_grad_enabled():
-        result: Tensor = _Attention.apply(q, k, v, mask, scale)
+        result: Tensor = _Attention.apply(q, k, v, mask, causal, scale)
         return result
     with torch.autocast(q.device.type, enabled=False):
-        return _forward(*_matrices(q, k, v, scale), mask, q.shape)[0]
-
-
-def _matrices(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """[B Hkv, group * T, Dh] and twice [B Hkv, S, Dh]; the queries are scaled.
-
-    The query heads that share a key head lie one below the other in one matrix.
-    """
-    batch, n_kv_heads, _, head_dim = k.shape
-    queries = (q * scale).reshape(batch * n_kv_heads, -1, head_dim)
-    return queries, k.flatten(0, 1), v.flatten(0, 1)
-
-
-def _forward(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, shape: torch.Size
-) -> tuple[Tensor, Tensor]:
-    """Result in ``shape`` [B, H, T, Dh], and the weights [B Hkv, group * T, S]."""
-    scores = torch.bmm(q, k.transpose(1, 2))
-    if mask is not None:
-        scores.view(*shape[:3], -1).add_(mask)
-    weights = torch.softmax(scores, dim=-1)
-    return torch.bmm(weights, v).view(shape), weights
+        return _forward(*_by_key_head(q, k, v, scale), _five(mask, causal, q, k))
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        ctx.scale, ctx.shapes = scale, (q.shape, k.shape, v.shape)
-        ctx.mask = None if mask is None else (mask.shape, mask.dtype)
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float
+    ) -> Tensor:
+        ctx.causal, ctx.scale = causal, scale
         with torch.autocast(q.device.type, enabled=False):
-            matrices = _matrices(q, k, v, scale)
-            out, weights = _forward(*matrices, mask, q.shape)
-        ctx.save_for_backward(*matrices, weights)
+            parts = _by_key_head(q, k, v, scale)
+            out = _forward(*parts, _five(mask, causal, q, k))
+        ctx.save_for_backward(*parts, mask)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, weights = ctx.saved_tensors
+        q, k, v, mask = ctx.saved_tensors
         gradient = gradient.reshape(q.shape)
-        v_gradient = torch.bmm(weights.transpose(1, 2), gradient)
-        errors = torch.bmm(gradient, v.transpose(1, 2))
-        errors = torch.ops.aten._softmax_backward_data(errors, weights, -1, weights.dtype)
-        q_gradient = torch.bmm(errors, k).mul_(ctx.scale)
-        k_gradient = torch.bmm(errors.transpose(1, 2), q)
-        found = (g.view(s) for g, s in zip((q_gradient, k_gradient, v_gradient), ctx.shapes, strict=True))
-        return *found, _mask_gradient(ctx, errors), None
+        five = _five(mask, ctx.causal, q.flatten(1, 2), k)
+        found = tuple(torch.empty_like(part) for part in (q, k, v))
+        wide = torch.promote_types(q.dtype, torch.float32)
+        of_mask = torch.zeros_like(five, dtype=wide) if ctx.needs_input_grad[3] else None
+        for turn in _turns(q, k):
+            errors = _backward(turn, (q, k, v), five, gradient, found)
+            if of_mask is not None:
+                part = _of_turn(of_mask, turn)
+                part += errors.to(wide).sum_to_size(part.shape)
+        found[0].mul_(ctx.scale)
+        if of_mask is not None:
+            of_mask = of_mask.view(mask.shape).to(mask.dtype)
+        return found[0].flatten(1, 2), *found[1:], of_mask, None, None
 
 
-def _mask_gradient(ctx: Any, errors: Tensor) -> Tensor | None:
-    """Sum of the scores' gradients over what the mask was spread over."""
-    if ctx.mask is None or not ctx.needs_input_grad[3]:
+_Turn = tuple[slice, slice]
+"""Rows and key-value heads that are worked on at a time."""
+
+
+def _by_key_head(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [B, Hkv, group, T, Dh], scaled: those that share a key head together. Keys and values as they are, whole."""
+    queries = (q * scale).contiguous().unflatten(1, (k.shape[1], -1))
+    return queries, k.contiguous(), v.contiguous()
+
+
+def _five(mask: Tensor | None, causal: bool, q: Tensor, k: Tensor) -> Tensor | None:
+    """The mask as [1 or B, 1 or Hkv, 1 or group, 1 or T, 1 or S]."""
+    if causal:
+        mask = torch.full((q.shape[2], k.shape[2]), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
+    if mask is None:
         return None
-    (shape, dtype), whole = ctx.mask, errors.view(*ctx.shapes[0][:3], -1)
-    found: Tensor = whole.float().sum_to_size(shape).to(dtype)
-    return found
+    mask = mask[(None,) * (4 - mask.dim())]
+    return mask.unsqueeze(2) if mask.shape[1] == 1 else mask.unflatten(1, (k.shape[1], -1))
+
+
+def _turns(q: Tensor, k: Tensor) -> Iterator[_Turn]:
+    """As many rows as fit with all their heads; where one alone does not, as many of its heads as fit."""
+    batch, heads, group, length = q.shape[:4]
+    fitting = max(1, _SCORE_BYTES // (group * length * k.shape[2] * q.element_size()))
+    rows, of_row = max(1, fitting // heads), min(heads, fitting)
+    for row in range(0, batch, rows):
+        for head in range(0, heads, of_row):
+            yield slice(row, row + rows), slice(head, head + of_row)
+
+
+def _matrices(part: Tensor) -> Tensor:
+    """[rows, heads, ..., Dh] as [rows heads, ..., Dh], a view: turns are whole rows or heads of one."""
+    return part.view(part.shape[0] * part.shape[1], -1, part.shape[-1])
+
+
+def _of_turn(mask: Tensor, turn: _Turn) -> Tensor:
+    """What of a mask of five dimensions belongs to a turn."""
+    rows, heads = (part if size > 1 else slice(None) for part, size in zip(turn, mask.shape, strict=False))
+    return mask[rows, heads]
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """[B, H, T, Dh]."""
+    out = torch.empty_like(q)
+    for turn in _turns(q, k):
+        weights = _weights(turn, q, k, mask)
+        torch.bmm(weights, _matrices(v[turn]), out=_matrices(out[turn]))
+    return out.flatten(1, 2)
+
+
+def _weights(turn: _Turn, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """[rows heads, group T, S]."""
+    queries = q[turn]
+    scores = torch.bmm(_matrices(queries), _matrices(k[turn]).transpose(1, 2))
+    if mask is not None:
+        scores.view(*queries.shape[:4], -1).add_(_of_turn(mask, turn))
+    return torch.softmax(scores, dim=-1)
+
+
+def _backward(
+    turn: _Turn, parts: tuple[Tensor, ...], mask: Tensor | None, gradient: Tensor, found: tuple[Tensor, ...]
+) -> Tensor:
+    """Write a turn's gradients of queries (not scaled yet), keys and values into ``found``; give those of its scores,
+    [rows, heads, group, T, S]."""
+    weights = _weights(turn, parts[0], parts[1], mask)
+    q, gradient = (part[turn].flatten(2, 3).flatten(0, 1) for part in (parts[0], gradient))
+    k, v = (part[turn].flatten(0, 1) for part in parts[1:])
+    errors = torch.bmm(gradient, v.transpose(1, 2))
+    of_v = torch.bmm(weights.transpose(1, 2), gradient)
+    errors = torch.ops.aten._softmax_backward_data(errors, weights, -1, weights.dtype)
+    for whole, part in zip(
+        found, (torch.bmm(errors, k), torch.bmm(errors.transpose(1, 2), q), of_v), strict=True
+    ):
+        whole[turn] = part.view(whole[turn].shape)
+    return errors.view(*parts[0][turn].shape[:4], -1)
