@@ -137,3 +137,26 @@ def test_processes_that_compute_elsewhere_keep_as_ever() -> None:
     assert not hasattr(remade(double(x), double, x), module._RECIPE)
     with torch.no_grad():
         assert not hasattr(made_from(torch.randn(3, 4)), module._RECIPE)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("marked", [False, True])
+def test_no_narrow_copy_of_a_weight_is_kept(marked: bool, frozen: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 6, generator=generator, requires_grad=True)
+    weight = torch.randn(16, 6, generator=generator, requires_grad=not frozen)
+    bias = torch.randn(16, generator=generator, requires_grad=True)
+    wanted = [x, bias, *([] if frozen else [weight])]
+    with torch.autocast("cpu", torch.bfloat16):
+        exact = F.linear(double(x), weight, bias)
+        found = linear_of(made_from(x) if marked else double(x), weight, bias)
+    assert torch.equal(found, exact)
+    kept = [t for t in found.grad_fn.saved_tensors if t is not None]
+    assert not any(t.dtype == torch.bfloat16 and t.shape == weight.shape for t in kept)
+    assert any(t is weight or t.data_ptr() == weight.data_ptr() for t in kept)
+    for ours, theirs in zip(
+        torch.autograd.grad(found.float().sin().sum(), wanted),
+        torch.autograd.grad(exact.float().sin().sum(), wanted), strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
+        assert ours.dtype == theirs.dtype

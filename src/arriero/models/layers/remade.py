@@ -1,8 +1,10 @@
-"""Inputs of matrix products that are made again in the backward pass rather than kept for it.
+"""What matrix products need in the backward pass and can be made again there rather than kept.
 
 The weight's gradient needs the product's input. Where that input is the cheap result of what is kept anyway (a norm's
 of the normalised stream, a gated activation's of gate and up), keeping it too is a large part of what a block
-keeps, and making it again one pass over memory. The values are made by the same operations, so they have the same bits.
+keeps, and making it again one pass over memory. The input's gradient needs the weight as it was in the product: in
+bfloat16 a copy, of all weights at once at the end of the forward pass, which is made again from the float32 weight. The
+values are made by the same operations, so they have the same bits.
 """
 
 from __future__ import annotations
@@ -63,43 +65,53 @@ def remade(made: Tensor, make: Make, *sources: Tensor) -> Tensor:
 
 
 def linear_of(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x W^T + b`` as :func:`arriero.products.linear`, which does not keep ``x`` where it can be made again."""
+    """``x W^T + b`` as :func:`arriero.products.linear`, keeping neither an ``x`` that can be made again nor a narrow copy
+    of the weight."""
     known: tuple[Remake, tuple[Tensor, ...]] | None = getattr(x, _RECIPE, None)
-    if known is None or not torch.is_grad_enabled() or hasattr(weight, "device_mesh"):
+    narrowed = (
+        torch.is_autocast_enabled("cpu") and weight.device.type == "cpu" and weight.dtype != product_dtype(x)
+    )
+    if not (known or narrowed) or not torch.is_grad_enabled() or hasattr(weight, "device_mesh"):
         return linear(x, weight, bias)
-    recipe, sources = known
-    result: Tensor = _LinearOfRemade.apply(x, weight, bias, recipe, *sources)
+    if torch.compiler.is_compiling():
+        return linear(x, weight, bias)
+    recipe, sources = known or (None, ())
+    result: Tensor = _LeanLinear.apply(x, weight, bias, recipe, *sources)
     return result
 
 
-class _LinearOfRemade(torch.autograd.Function):
-    """Gradients go to ``x``, whose own backward pass leads on to the sources."""
+class _LeanLinear(torch.autograd.Function):
+    """Gradients of a remade ``x`` go to ``x``, whose own backward pass leads on to the sources."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, recipe: Remake, *sources: Tensor
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, recipe: Remake | None, *sources: Tensor
     ) -> Tensor:
-        narrow = weight.to(product_dtype(x))
+        ctx.dtype, ctx.x_dtype, ctx.has_bias = product_dtype(x), x.dtype, bias is not None
         ctx.recipe = recipe if ctx.needs_input_grad[1] else None
-        ctx.weight_dtype, ctx.has_bias = weight.dtype, bias is not None
-        kept = sources if ctx.recipe else ()
+        x = x.to(ctx.dtype)
+        kept: tuple[Tensor, ...] = ()
         if ctx.recipe:
-            recipe.use()
-        ctx.save_for_backward(narrow, *kept)
-        return linear(x, narrow, bias)
+            ctx.recipe.use()
+            kept = sources
+        elif ctx.needs_input_grad[1]:
+            kept = (x,)
+        ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, *kept)
+        ctx.weight_dtype = weight.dtype
+        return linear(x, weight.to(ctx.dtype), bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, *sources = ctx.saved_tensors
+        weight, *kept = ctx.saved_tensors
         rows = gradient.reshape(-1, gradient.shape[-1])
-        x_gradient = linear(gradient, weight.t()) if ctx.needs_input_grad[0] else None
-        weight_gradient = None
-        if ctx.recipe:
-            x = ctx.recipe.made(tuple(sources))
+        x_gradient = weight_gradient = bias_gradient = None
+        if ctx.needs_input_grad[0]:
+            x_gradient = linear(gradient, weight.to(ctx.dtype).t()).to(ctx.x_dtype)
+        if ctx.needs_input_grad[1]:
+            x = ctx.recipe.made(tuple(kept)).to(ctx.dtype) if ctx.recipe else kept[0]
             found = linear(rows.t(), x.reshape(-1, x.shape[-1]).t())
             weight_gradient = found.to(ctx.weight_dtype)
-        bias_gradient = None
         if ctx.has_bias and ctx.needs_input_grad[2]:
             bias_gradient = rows.sum(0).to(ctx.weight_dtype)
         return x_gradient, weight_gradient, bias_gradient, None, *(None for _ in ctx.needs_input_grad[4:])
