@@ -5,7 +5,7 @@ PYTHON ?= python3
 STAMP  := $(VENV)/.installed
 MODEL  := runs/quickstart/int8
 
-.PHONY: demo test test-fast test-long lint format clean help
+.PHONY: demo native test test-fast test-long lint format clean help
 
 help:             ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ demo: $(STAMP)    ## the whole life of a small model: plan, run, report, one que
 	@echo "Talk to it:      $(BIN)/arriero chat $(MODEL)"
 	@echo "In the browser:  $(BIN)/arriero serve $(MODEL)"
 	@echo "The report:      runs/quickstart/report.html"
+
+native: $(STAMP)  ## compile the native library again after a change of its sources
+	$(BIN)/python -m arriero.native build
 
 test: lint        ## lint, then every test that fits into CI
 	$(BIN)/pytest -m "not long"

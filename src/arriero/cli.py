@@ -18,10 +18,16 @@ from arriero.errors import ArrieroError
 from arriero.planning.estimate.command import estimate
 from arriero.planning.goal.command import goal_options, refuse_without_goal, run_goal
 from arriero.planning.scaling.command import scaling
+from arriero.planning.serving.bench_command import bench
+from arriero.serving.compare_command import asks_for_agreement, compare_with
+from arriero.serving.serve_command import serve
 from arriero.stage import stage_modules
 from arriero.version import __version__
 
 Walk = Callable[..., Any]
+
+
+_AGREEMENT = "compare MODEL --with ENGINE"
 
 
 class Commands(click.Group):
@@ -40,6 +46,7 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl(
                     [(name, cmd.get_short_help_str(90)) for name, cmd in found if cmd and not cmd.hidden]
+                    + ([(_AGREEMENT, compare_with.get_short_help_str(90))] if title == "The road" else [])
                 )
 
     def resolve_command(
@@ -51,6 +58,8 @@ class Commands(click.Group):
             raise ArrieroError(
                 f"there is no command '{args[0]}'{did_you_mean(args[0], self.list_commands(ctx))}"
             )
+        if args and args[0] == compare_with.name and asks_for_agreement(args[1:]):
+            return args[0], compare_with, args[1:]
         return super().resolve_command(ctx, args)
 
 
@@ -246,20 +255,28 @@ def show(path: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@click.argument("what", required=False, metavar="[RECIPE|MODEL]")
 @_SET
+@click.option(
+    "--weights", metavar="KIND", help="Of MODEL: fp32, bf16, int8 or int4.  [default: as they are stored]"
+)
 @click.option("--short", is_flag=True, help="About 15 seconds instead of 45; wider bands.")
-def calibrate(recipe: Path | None, sets: tuple[str, ...], short: bool) -> None:
+def calibrate(what: str | None, sets: tuple[str, ...], weights: str | None, short: bool) -> None:
     """Measure this machine; plans are priced with the result.
 
-    With RECIPE: measure a few real steps of each model that it trains, at two depths, in about half a minute; its plan
-    then rests on those.
+    With RECIPE (a .yaml file): measure a few real steps of each model that it trains, at two depths, in about half a
+    minute; its plan then rests on those. With MODEL (a preset, a folder, or a config.json): measure steps of answering;
+    `estimate --serve` and `bench` then rest on those.
     """
-    from arriero.recipe.calibration import calibrate_machine, calibrate_recipe
-    from arriero.recipe.printing import print_profile, print_trials
+    from arriero.recipe.calibration import calibrate_machine, calibrate_recipe, calibrate_serving
+    from arriero.recipe.printing import print_profile, print_serving_trial, print_trials
 
-    if recipe is not None:
-        print_trials(*calibrate_recipe(recipe, sets, say=_say, budget_s=15.0 if short else 30.0), _out())
+    budget = 15.0 if short else 30.0
+    if what is not None and what.endswith((".yaml", ".yml")):
+        print_trials(*calibrate_recipe(Path(what), sets, say=_say, budget_s=budget), _out())
+        return
+    if what is not None:
+        print_serving_trial(*calibrate_serving(what, weights, say=_say, budget_s=budget), _out())
         return
     profile, path = calibrate_machine(short=short, say=_say)
     print_profile(profile, path, _out())
@@ -288,35 +305,6 @@ def chat(
     from arriero.serving.chat import chat as talk
 
     talk(model, prompt=prompt, system=system, temperature=temperature, max_tokens=max_tokens, seed=seed)
-
-
-@cli.command()
-@_MODEL
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; the default is this machine only.",
-)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one."
-)
-@click.option(
-    "--api-key", envvar="ARRIERO_API_KEY", help="Key that clients must send.  [default: made and printed]"
-)
-@click.option("--no-key", is_flag=True, help="Let anyone who reaches the port use the model.")
-@click.option(
-    "--max-batch",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Requests answered at a time.",
-)
-def serve(model: Path, host: str, port: int, api_key: str | None, no_key: bool, max_batch: int) -> None:
-    """Serve a model: OpenAI-compatible API and a chat page."""
-    from arriero.serving.server import serve as start
-
-    start(model, host=host, port=port, api_key=api_key, no_key=no_key, max_batch=max_batch)
 
 
 @cli.command()
@@ -396,6 +384,8 @@ def simulate(svg: Path | None, as_json: bool, **settings: Any) -> None:
 
 cli.add_command(estimate)
 cli.add_command(scaling)
+cli.add_command(bench)
+cli.add_command(serve)
 
 
 def _stage_command(kind: str) -> click.Command:
@@ -415,7 +405,12 @@ def _stage_command(kind: str) -> click.Command:
 
     short = stage.help[:1].upper() + stage.help[1:].removesuffix(".") + "."
     help_text = f"{short}\n\n{inspect.cleandoc(type(stage).__doc__ or '')}"
-    return click.Command(kind, params=params, callback=callback, help=help_text, short_help=short)
+    epilog = (
+        "`arriero compare MODEL --with ENGINE` is another command." if kind == compare_with.name else None
+    )
+    return click.Command(
+        kind, params=params, callback=callback, help=help_text, short_help=short, epilog=epilog
+    )
 
 
 def _disk_full(error: OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.inference.engine import Engine
@@ -74,6 +74,7 @@ def test_a_stop_string_of_multi_byte_characters(tokenizer: Tokenizer, scripted: 
 letters = st.text("ab€", max_size=24)
 
 
+@settings(deadline=None)
 @given(
     letters,
     st.lists(st.text("ab€", min_size=1, max_size=4), max_size=3),

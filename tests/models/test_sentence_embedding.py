@@ -114,8 +114,8 @@ def test_modules_that_are_not_known(tmp_path: Path) -> None:
     with pytest.raises(ArrieroError, match="module 'Dense' is not one"):
         load_embedder(tmp_path)
     pooling = tmp_path / "1_Pooling" / "config.json"
-    pooling.write_text(json.dumps({"pooling_mode_lasttoken": True}))
-    with pytest.raises(ArrieroError, match="pooling pooling_mode_lasttoken is not one"):
+    pooling.write_text(json.dumps({"pooling_mode_weightedmean_tokens": True}))
+    with pytest.raises(ArrieroError, match="pooling pooling_mode_weightedmean_tokens is not one"):
         load_embedder(tmp_path)
 
 

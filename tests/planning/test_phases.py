@@ -12,7 +12,9 @@ from tests.planning.small_models import small
 
 from arriero.cost.workload import Workload
 from arriero.errors import ArrieroError
-from arriero.inference.kv_cache import CacheShape, DecodeView, KeyValuePool, PrefillView
+from arriero.inference.kv_pool import BLOCK, CacheShape, KVPool
+from arriero.inference.rows import Rows
+from arriero.inference.torch_runner import TorchRunner
 from arriero.planning.counts import phases
 from arriero.planning.counts.generation import decode_step, generation_work, prefill_work
 from arriero.planning.counts.phases import flops_of, tokens_of
@@ -97,32 +99,23 @@ def test_a_real_distillation_step() -> None:
 
 
 def test_a_real_prompt_and_real_steps_behind_a_cache() -> None:
-    made = real_model()
+    made, workload = real_model(context=BLOCK), model(context=BLOCK)
     config = made.config
-    pool = KeyValuePool(CacheShape(3, config.n_kv_heads, config.head_dim), 512, 2)
-    leases = [lease for lease in (pool.reserve(60), pool.reserve(60)) if lease is not None]
-    ids = torch.zeros(1, 12, dtype=torch.int64)
+    pool = KVPool(CacheShape(3, config.n_kv_heads, config.head_dim), 2 * BLOCK)
+    runner = TorchRunner(made, pool)
 
-    @torch.no_grad()
-    def prompt() -> None:
-        hidden = made.hidden(ids, positions=torch.arange(12)[None], cache=PrefillView(pool, leases[0], 12))
-        made.logits(hidden[:, -1:])
+    def run(count: int, stored: int, sequences: int = 1) -> None:
+        rows = Rows()
+        for i in range(sequences):
+            rows.add([0] * count, stored, [i], [count - 1])
+        runner.run(rows)
 
-    @torch.no_grad()
-    def step() -> None:
-        places = torch.tensor([[lease.length] for lease in leases])
-        made.logits(made.hidden(places * 0, positions=places, cache=DecodeView(pool, leases)))
-
-    workload = model()
-    assert prefill_work(workload, 12).flops == counted(prompt)
-    whole = counted(prompt)
-    for length in range(12, 17):
-        for lease in leases:
-            lease.length = length
-        taken = counted(step)
-        assert decode_step(workload, batch=2, context=length + 1).work.flops == taken
-        whole += taken // 2
-    assert generation_work(workload, 12, 6).flops == whole
+    assert prefill_work(workload, 12).flops == counted(lambda: run(12, 0))
+    # a step reads whole blocks, the plan's what is in them: they are equal where a block is full
+    taken = counted(lambda: run(1, BLOCK - 1, 2))
+    assert decode_step(workload, batch=2, context=BLOCK).work.flops == taken
+    steps = [decode_step(workload, batch=1, context=12 + i).work.flops for i in range(1, 6)]
+    assert generation_work(workload, 12, 6).flops == prefill_work(workload, 12).flops + sum(steps)
 
 
 def test_what_a_step_reads() -> None:

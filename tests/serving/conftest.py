@@ -70,6 +70,12 @@ def _starter(stack: ExitStack) -> Start:
 
 
 @pytest.fixture
+def make_running() -> type[Running]:
+    """Wraps a server that a test has started by itself."""
+    return Running
+
+
+@pytest.fixture
 def start() -> Iterator[Start]:
     """Starts servers that end with the test."""
     with ExitStack() as stack:
@@ -81,6 +87,13 @@ def server() -> Iterator[Running]:
     """One server over a random model, for tests that leave nothing behind."""
     with ExitStack() as stack:
         yield _starter(stack)()
+
+
+@pytest.fixture(scope="module")
+def roomy() -> Iterator[Running]:
+    """The same over a model of a longer context: every byte is a token here, and tools are told in words."""
+    with ExitStack() as stack:
+        yield _starter(stack)(_helpers.tiny_model(context_length=2048))
 
 
 @pytest.fixture

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from arriero.cost.allocator import return_freed_memory
+from arriero.cost.procfs import resident_bytes
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -22,7 +29,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 def is_empty(server: Any) -> bool:
     health = server.health()
-    return (health["open"], health["running"], health["waiting"], server.engine.pool.used) == (0, 0, 0, 0)
+    used = server.engine.counters.blocks_used  # those that only the prefix cache keeps left out
+    return (health["open"], health["running"], health["waiting"], used) == (0, 0, 0, 0)
 
 
 def stream_text(server: Any, **fields: Any) -> str:
@@ -157,7 +165,7 @@ def test_health_tells_a_stalled_and_a_dead_engine(start: Any, endless: Any) -> N
 def test_silence_is_kept_alive(start: Any, endless: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from arriero.serving import stream
 
-    monkeypatch.setattr(stream.EventStream.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.05)
     server = start(endless(0.3))
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, "stream": True}
     lines = server.http.post("/v1/chat/completions", json=body).text.split("\n")
@@ -176,3 +184,175 @@ def test_draining_finishes_what_runs_and_refuses_what_comes(start: Any, endless:
     assert server.http.get("/health").status_code == 503
     asking.join()
     assert answers == ["a" * 60]
+
+
+# ---------------------------------------------------------------- a crowd
+
+
+def crowd_for(start: Any, seconds: float, warm_up: float) -> None:
+    """64 clients, good and bad: no wrong answer, nothing left behind, no memory that grows with the time."""
+    server = start(max_batch=16, max_queue=24)
+    crowd = crowd_of(server)
+    crowd.run(64, warm_up)
+    wait_for(lambda: is_empty(server), 30)
+    before = resident()
+    crowd.run(64, seconds)
+    wait_for(lambda: is_empty(server), 30)
+    after = resident()
+    server.engine.check_integrity()
+    worker = server.server.worker
+    assert not worker._tickets and not worker._ids and not worker._watch._last and not worker._watch._started
+    assert not worker.desk.open and worker.desk.idle
+    kinds = {kind for kind, _ in crowd.seen}
+    assert {
+        "whole",
+        "streamed",
+        "slow",
+        "leaver",
+        "impatient",
+        "wrong_key",
+        "malformed",
+        "oversized",
+    } <= kinds
+    assert sum(count for (kind, status), count in crowd.seen.items() if status == 200) >= 20
+    assert not any(status == 500 for _, status in crowd.seen)
+    assert server.health()["status"] == "ok"
+    assert server.chat(max_tokens=3).status_code == 200
+    grown = (after - before) / 2**20
+    assert grown < 64, f"{grown:.0f} MiB more after {seconds:g} s: {crowd.seen}"
+
+
+def crowd_of(server: Any) -> Any:
+    path = Path(__file__).parent / "crowd.py"
+    spec = importlib.util.spec_from_file_location("arriero_crowd", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    schemas = importlib.util.find_spec("llguidance") is not None
+    return module.Crowd(server.info.url, server.info.key, schemas=schemas)
+
+
+def resident() -> int:
+    """Bytes, after what can be given back was given back."""
+    gc.collect()
+    return_freed_memory()
+    return resident_bytes()
+
+
+@pytest.mark.slow
+def test_a_crowd_for_a_moment(start: Any) -> None:
+    crowd_for(start, 3.0, 1.5)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_crowd_for_five_minutes(start: Any) -> None:
+    crowd_for(start, 300.0, 30.0)
+
+
+def test_a_reader_that_stops_reading_is_cut_off(start: Any, endless: Any, monkeypatch: Any) -> None:
+    from arriero.serving import server as server_module
+    from arriero.serving import stream
+
+    monkeypatch.setattr(stream, "STUCK_SECONDS", 0.3)
+    listen = server_module.listen
+
+    def with_a_small_buffer(host: str, port: int) -> socket.socket:
+        sock = listen(host, port)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # what it accepts inherits it
+        return sock
+
+    monkeypatch.setattr(server_module, "listen", with_a_small_buffer)
+    server = start(endless(0.0, context_length=65536), max_batch=2)
+    host, port = server.info.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True,
+                       "max_tokens": 60_000, "logprobs": True, "top_logprobs": 5}).encode()  # fmt: skip
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {server.info.key}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((host, int(port)))
+        sock.sendall(head.encode() + body)
+        assert sock.recv(10)
+        wait_for(lambda: server.health()["open"] == 1)
+        wait_for(lambda: is_empty(server), 30)
+    assert server.chat(max_tokens=3).status_code == 200
+
+
+def test_a_head_that_never_ends_is_cut_off(start: Any, monkeypatch: Any) -> None:
+    from arriero.serving import http_server
+
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.2)
+    server = start()
+    host, port = server.info.url.removeprefix("http://").split(":")
+    for begun in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+        with socket.create_connection((host, int(port)), timeout=10) as sock:
+            sock.sendall(begun)
+            assert sock.recv(100) in (b"",)
+    assert server.health()["status"] == "ok"
+
+
+def test_a_body_that_never_comes_is_given_up(start: Any, monkeypatch: Any) -> None:
+    from arriero.serving import stream
+
+    monkeypatch.setattr(stream, "BODY_SECONDS", 0.2)
+    server = start()
+    host, port = server.info.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {server.info.key}\r\n"
+        "Content-Length: 1000\r\n\r\n{"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as sock:
+        sock.sendall(head.encode())
+        answer = b""
+        while more := sock.recv(4096):  # the connection is closed after it
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"body_timeout"' in answer.replace(b": ", b":")
+
+
+def test_heads_that_are_too_large(start: Any) -> None:
+    server = start()
+    for headers in ({"X-Big": "x" * 17_000}, {f"X-{i}": "x" for i in range(120)}):
+        refused = server.http.get("/v1/models", headers=headers)
+        assert refused.status_code == 431
+        assert refused.json()["error"]["code"] == "headers_too_large"
+    assert server.http.get("/v1/" + "x" * 3000).status_code == 414
+    assert server.health()["status"] == "ok"
+
+
+def test_the_queue_is_bounded_in_tokens_too(start: Any, endless: Any) -> None:
+    server = start(endless(), max_batch=1, max_queue=50, max_queue_tokens=0, max_tokens_total=4096)
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 3000,
+        "stream": True,
+    }
+    with server.http.stream("POST", "/v1/chat/completions", json=body) as first:
+        lines = first.iter_lines()  # closing the iterator would close the connection
+        next(lines)
+        refused = server.chat(max_tokens=3000)
+        assert refused.status_code == 429
+        assert "tokens are open" in refused.json()["error"]["message"]
+        assert server.chat(max_tokens=10, model="other").status_code == 404
+    wait_for(lambda: is_empty(server))
+
+
+def test_the_time_limit_ends_an_answer(start: Any, endless: Any) -> None:
+    server = start(endless(), max_batch=1, max_seconds=0.5)
+    choice = server.chat(max_tokens=3000).json()["choices"][0]
+    assert choice["finish_reason"] == "length"
+    assert 0 < len(choice["message"]["content"]) < 3000
+    wait_for(lambda: is_empty(server))
+
+
+def test_any_of_several_keys_opens(start: Any, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("alpha\nbeta\n")
+    server = start(api_key=None, key_file=file)
+    for key, status in (("alpha", 200), ("beta", 200), ("gamma", 401), ("alph", 401)):
+        found = server.http.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+        assert found.status_code == status

@@ -79,6 +79,15 @@ def boot_seconds() -> float:
     return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
 
+def process_age(proc: Path = PROC) -> float | None:
+    """Seconds since this process was started, interpreter included; None where the system does not say."""
+    try:
+        fields = read_text(proc / "self" / "stat").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return boot_seconds() - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
 def cpu_seconds() -> float:
     """User plus system time of this process and of its children that have ended."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)

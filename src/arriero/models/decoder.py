@@ -137,7 +137,7 @@ class Decoder(nn.Module):
             ArrieroError: more tokens than the context holds.
         """
         length = ids.shape[1]
-        if length > self.config.context_length:
+        if cache is None and length > self.config.context_length:  # with one, tokens of many sequences
             raise ArrieroError(
                 f"{length} tokens are more than the model's context of {self.config.context_length}"
             )

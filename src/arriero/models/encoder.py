@@ -25,6 +25,7 @@ from arriero.models.layers.precision import product_dtype
 from arriero.models.layers.window_attention import WindowAttention, window_context
 from arriero.models.masked_scoring import pseudo_logprobs
 from arriero.models.parts import count_by_part
+from arriero.models.protocol import AttentionCache
 from arriero.models.sentence_embedding import classify, embed
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Inputs(TypedDict, total=False):
     """int64 [B, T], rows of the position table; None: as the family counts them."""
     global_attention: Tensor | None
     """[B, T], 1 for tokens that see and are seen by all (Longformer); None: none, in ``forward`` as the task has it."""
+    attention: AttentionCache | None
+    """Attends in place of every layer, for texts laid end to end in one row; of full attention alone."""
 
 
 class Encoder(nn.Module):
@@ -73,7 +76,13 @@ class Encoder(nn.Module):
         """The body's vectors [B, T, d_model] after the embedding and after every layer; else the last ones alone."""
         keep = _real_tokens(inputs.get("attention_mask"))
         x = self.embedding(ids, inputs.get("segments"), inputs.get("positions"), keep)
-        contexts = self._contexts(x, keep, inputs.get("global_attention"))
+        attention = inputs.get("attention")
+        if attention is None:
+            contexts = self._contexts(x, keep, inputs.get("global_attention"))
+        elif self.takes_packed:
+            contexts = [(None, None, attention)]
+        else:
+            raise ArrieroError(f"a model of family '{self.config.family}' cannot have texts laid end to end")
         embedded, states = x, [x]
         for layer, block in enumerate(self._layers()):
             context = contexts[layer % len(contexts)]
@@ -85,6 +94,11 @@ class Encoder(nn.Module):
                 x = self.conv(embedded, x, keep)
             states = [*states, x] if keep_all else [x]
         return states
+
+    @property
+    def takes_packed(self) -> bool:
+        """Whether texts may be laid end to end: tokens meet in the attention alone, which is everywhere the same."""
+        return self.config.attention == "full" and self.conv is None and self.mask_decoder is None
 
     def _layers(self) -> Iterator[nn.Module]:
         """The blocks in the order in which they are applied, shared ones again and again."""

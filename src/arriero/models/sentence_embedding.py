@@ -27,15 +27,17 @@ _POOLING_KEYS = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
+    "last": "pooling_mode_lasttoken",
 }
 """Our pooling -> sentence-transformers' key in 1_Pooling/config.json."""
+POOLINGS = tuple(_POOLING_KEYS)
 
 
 def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """Vectors of the tokens [B, T, d] and their mask [B, T] -> vectors of the sequences [B, d].
 
     Args:
-        pooling: ``mean`` or ``max`` over the tokens, or ``cls``, the first token's.
+        pooling: ``mean`` or ``max`` over the tokens, or ``cls``, the first token's, or ``last``, the last one's.
 
     Raises:
         ArrieroError: another kind of pooling.
@@ -45,6 +47,9 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     if pooling == "cls":
         return hidden[:, 0]
     keep = mask.bool().unsqueeze(2)
+    if pooling == "last":
+        places = torch.arange(mask.shape[1], device=mask.device)
+        return hidden[torch.arange(len(hidden), device=mask.device), (places * mask.bool()).argmax(1)]
     if pooling == "max":
         return hidden.masked_fill(~keep, torch.finfo(hidden.dtype).min).amax(1)
     return (hidden * keep).sum(1) / keep.sum(1).clamp(min=1)
@@ -81,14 +86,15 @@ def classify(model: Encoder, sequences: Sequence[Sequence[int]]) -> list[np.ndar
         raise ArrieroError(f"a model for task '{config.task}' has no classifier")
     results = [np.zeros(0, np.float32) for _ in sequences]
     for batch, outputs, _ in _outputs(model, sequences, head=True):
-        values = _probabilities(outputs.float(), config.problem, config.n_labels, config.task).cpu().numpy()
+        values = probabilities(outputs.float(), config.problem, config.n_labels, config.task).cpu().numpy()
         for row, index in enumerate(batch):
             whole = config.task == "sequence_classification"
             results[index] = values[row] if whole else values[row, : len(sequences[index])].copy()
     return results
 
 
-def _probabilities(logits: Tensor, problem: str | None, n_labels: int, task: str) -> Tensor:
+def probabilities(logits: Tensor, problem: str | None, n_labels: int, task: str) -> Tensor:
+    """Logits [..., n_labels] as :func:`classify` gives them: probabilities, or a regression's figures as they are."""
     if task == "sequence_classification":
         if problem == "regression" or (problem is None and n_labels == 1):
             return logits
@@ -141,8 +147,17 @@ def load_embedder(folder: Path) -> SentenceEmbedder:
     model = load_model(folder)
     if not isinstance(model, Encoder):
         raise ArrieroError(f"{folder} holds a {model.config.family} model, which is no encoder")
+    return SentenceEmbedder(model, *read_pooling(folder))
+
+
+def read_pooling(folder: Path) -> tuple[str, bool, int | None]:
+    """Pooling, normalising and longest text of a sentence-transformers folder; of another ("mean", True, None).
+
+    Raises:
+        ArrieroError: a module that Arriero does not have.
+    """
     if not (folder / MODULES).is_file():
-        return SentenceEmbedder(model)
+        return "mean", True, None
     modules = _read(folder / MODULES)
     pooling, normalise = "mean", False
     for module in modules:
@@ -155,7 +170,7 @@ def load_embedder(folder: Path) -> SentenceEmbedder:
             raise ArrieroError(f"{folder / MODULES}: module '{kind}' is not one that Arriero has")
     settings = folder / "sentence_bert_config.json"
     longest = _read(settings).get("max_seq_length") if settings.is_file() else None
-    return SentenceEmbedder(model, pooling, normalise, longest)
+    return pooling, normalise, longest
 
 
 def save_embedder_files(embedder: SentenceEmbedder, folder: Path) -> None:

@@ -56,6 +56,35 @@ def calibrate_recipe(
     return measured, save_profile(profile.model_copy(update={"rates": profile.rates | measured}))
 
 
+def calibrate_serving(
+    model: str, weights: str | None, *, say: Callable[[str], None], budget_s: float = 30.0
+) -> tuple[dict[str, Rate], Path]:
+    """Measure steps of answering over a model of that shape; `arriero estimate --serve` of the same uses them.
+
+    Args:
+        model: a preset's name, a model folder or file, or a ``config.json``. weights: how they are held; None: as the
+            folder holds them, or as `estimate --serve` would take them.
+
+    Raises:
+        ArrieroError: no such model, or one that does not write a token at a time.
+    """
+    from arriero.models.decoder_config import DecoderConfig
+    from arriero.planning.estimate.model_source import find_model
+    from arriero.planning.serving.held import held_of
+    from arriero.planning.serving.trial import Shape, measure
+
+    source = find_model(model)
+    if not isinstance(source.config, DecoderConfig):
+        raise ArrieroError(
+            f"{model} is of family '{source.config.family}' and does not write a token at a time"
+        )
+    profile = usable_profile(say)
+    shape = Shape(source.config, held_of(model, weights, profile), profile.threads)
+    say(f"measuring steps of answering, weights in {shape.held}: about {budget_s:.0f} seconds")
+    measured = measure(shape, budget_s=budget_s)
+    return measured, save_profile(profile.model_copy(update={"rates": profile.rates | measured}))
+
+
 def usable_profile(say: Callable[[str], None]) -> DeviceProfile:
     """This machine's profile; a short one is measured when there is none or it describes another machine.
 

@@ -231,6 +231,23 @@ def print_trials(measured: Mapping[str, Rate], path: Path, console: Console) -> 
     console.print(f"kept in {escape(str(path))}; the recipe's plan rests on it now")
 
 
+def print_serving_trial(measured: Mapping[str, Rate], path: Path, console: Console) -> None:
+    """What real steps of answering took."""
+    from arriero.planning.serving.trial import trial_in
+
+    trial = trial_in(measured)
+    table = Table("answers at a time", "tokens/s, 128 kept", "tokens/s, 1,024 kept", box=None)
+    for batch in trial.batches:
+        rates = (f"{batch / trial.decode(kept, batch):,.1f}" for kept in (128, 1024))
+        table.add_row(str(batch), *rates)
+    console.print(table)
+    prompt = f"{512 / trial.prefill(512):,.0f} tokens/s"
+    console.print(f"a prompt of 512 tokens: {prompt} (±{trial.spread:.0%})", highlight=False)
+    console.print(
+        f"kept in {escape(str(path))}; `arriero estimate --serve` and `arriero bench` rest on it now"
+    )
+
+
 def print_profile(profile: DeviceProfile, path: Path, console: Console) -> None:
     """What calibration measured."""
     console.print(

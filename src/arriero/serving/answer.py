@@ -1,86 +1,127 @@
-"""The answers of `/v1/chat/completions`, in OpenAI's shapes."""
+"""What the answers of all endpoints share: identity, usage, and tokens with their log-probabilities."""
 
 from __future__ import annotations
 
+import codecs
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from arriero.inference.request import Event
+from arriero.inference.request import Event, TokenLogprob
+from arriero.serving.ticket import Piece
 
 if TYPE_CHECKING:
     from arriero.tokenization.tokenizer import Tokenizer
 
+FLOOR = -9999.0
+"""OpenAI's log-probability of what cannot come: JSON has no minus infinity."""
+
 
 @dataclass
-class Answer:
-    """One answer on its way out: its identity, and what has to be counted."""
+class Usage:
+    """Tokens read and written; an end token counts as written.
 
-    model: str
-    tokenizer: Tokenizer
+    Attributes:
+        n: answers to each prompt. cost: what the request cost so far, as JSON; None leaves it out.
+    """
+
     prompt_tokens: int
-    with_logprobs: bool
-    id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    n: int = 1
+    cost: Callable[[], dict[str, Any]] | None = None
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
-    def count(self, event: Event) -> None:
-        """Take a token into the usage."""
-        self.completion_tokens += event.token_id is not None
+    def count(self, piece: Piece) -> None:
+        """Take a piece in. What a prompt's answers share of it is counted once, as the prompt is."""
+        self.completion_tokens += piece.tokens
+        if piece.index % self.n == 0:
+            self.cached_tokens += piece.cached_tokens
 
-    def usage(self) -> dict[str, Any]:
-        """Tokens read and written; the end token counts as written."""
-        return {
+    def told(self) -> dict[str, Any]:
+        """The usage in OpenAI's words."""
+        usage: dict[str, Any] = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
+        return usage if self.cost is None else usage | {"cost": self.cost()}
 
-    def whole(self, events: list[Event]) -> dict[str, Any]:
-        """The body of an answer that is not streamed."""
-        message = {"role": "assistant", "content": "".join(e.text for e in events), "refusal": None}
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": self.logprobs(events),
-            "finish_reason": events[-1].finish_reason,
-        }
-        return {**self._head("chat.completion"), "choices": [choice], "usage": self.usage()}
 
-    def chunk(self, delta: dict[str, Any], events: list[Event], reason: str | None) -> dict[str, Any]:
-        """One piece of a stream."""
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": self.logprobs(events) if events else None,
-            "finish_reason": reason,
-        }
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+@dataclass
+class Head:
+    """What every body of one answer begins with."""
 
-    def usage_chunk(self) -> dict[str, Any]:
-        """The last piece of a stream when the client asked for the usage."""
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": self.usage()}
+    model: str
+    prefix: str
+    id: str = ""
+    created: int = field(default_factory=lambda: int(time.time()))
 
-    def logprobs(self, events: list[Event]) -> dict[str, Any] | None:
-        """The log-probabilities of the tokens, or None when they were not asked for."""
-        if not self.with_logprobs:
-            return None
-        content = [
-            {
-                **self._token(event.token_id, event.logprob),
-                "top_logprobs": [self._token(t.token_id, t.logprob) for t in event.top],
-            }
-            for event in events
-            if event.token_id is not None and event.logprob is not None
-        ]
-        return {"content": content, "refusal": None}
+    def __post_init__(self) -> None:
+        self.id = self.id or new_id(self.prefix)
 
-    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
-        raw = self.tokenizer.token_bytes(token_id)
-        # OpenAI's floor: JSON has no minus infinity
-        return {"token": raw.decode("utf-8", "replace"), "logprob": max(logprob, -9999.0), "bytes": list(raw)}
-
-    def _head(self, kind: str) -> dict[str, Any]:
+    def told(self, kind: str) -> dict[str, Any]:
+        """The fields, for a body of this kind."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identity, such as ``chatcmpl-5f...``."""
+    return f"{prefix}{secrets.token_hex(12)}"
+
+
+def token_content(tokenizer: Tokenizer, steps: list[Event]) -> list[dict[str, Any]]:
+    """Tokens with their log-probabilities as chat completions and responses show them."""
+    return [
+        {
+            **_token(tokenizer, step.token_id, step.logprob),
+            "top_logprobs": [_token(tokenizer, t.token_id, t.logprob) for t in step.top],
+        }
+        for step in steps
+        if step.token_id is not None and step.logprob is not None
+    ]
+
+
+def _token(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, Any]:
+    raw = tokenizer.token_bytes(token_id)
+    return {"token": raw.decode("utf-8", "replace"), "logprob": max(logprob, FLOOR), "bytes": list(raw)}
+
+
+class TokenList:
+    """Tokens with their log-probabilities as completions show them: four lists, with offsets into the text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters = 0
+        self._special = frozenset(tokenizer.special_ids.values())
+
+    def add(self, tokens: list[tuple[int, float | None, tuple[TokenLogprob, ...]]]) -> dict[str, Any]:
+        """The lists of the next tokens: (id, log-probability, best ones) each."""
+        names, offsets, logprobs, tops = [], [], [], []
+        for token_id, logprob, top in tokens:
+            names.append(self._name(token_id))
+            offsets.append(self._characters)
+            logprobs.append(None if logprob is None else max(logprob, FLOOR))
+            tops.append(None if logprob is None else self._best(token_id, logprob, top))
+            if token_id not in self._special:  # their names are not in the text
+                self._characters += len(self._decoder.decode(self._tokenizer.token_bytes(token_id)))
+        return {"text_offset": offsets, "token_logprobs": logprobs, "tokens": names, "top_logprobs": tops}
+
+    def _best(self, token_id: int, logprob: float, top: tuple[TokenLogprob, ...]) -> dict[str, float]:
+        """The best tokens by name, and always the one that came, as OpenAI's do."""
+        best: dict[str, float] = {}
+        for other in top:
+            best.setdefault(self._name(other.token_id), max(other.logprob, FLOOR))
+        best.setdefault(self._name(token_id), max(logprob, FLOOR))
+        return best
+
+    def _name(self, token_id: int) -> str:
+        """The token's text; bytes that are no text are written as OpenAI writes them, ``bytes:\\xe2\\x80``."""
+        raw = self._tokenizer.token_bytes(token_id)
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

@@ -52,7 +52,7 @@ def ask(
         ArrieroError: no server there, or it refuses (its own message is passed on).
     """
     if model is None:
-        model = str(_get(base_url, key, "/v1/models")["data"][0]["id"])
+        model = str(get_json(base_url, key, "/v1/models")["data"][0]["id"])
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
@@ -65,7 +65,7 @@ def ask(
     started = time.perf_counter()
     first = 0.0
     text, reason, usage = "", "", {"prompt_tokens": 0, "completion_tokens": 0}
-    for chunk in _post_stream(base_url, key, "/v1/chat/completions", body):
+    for chunk in post_stream(base_url, key, "/v1/chat/completions", body):
         if chunk.get("usage"):
             usage = chunk["usage"]
         for choice in chunk["choices"]:
@@ -88,7 +88,7 @@ def wait_healthy(base_url: str, timeout: float = 30.0) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            if _get(base_url, None, "/health")["status"] == "ok":
+            if get_json(base_url, None, "/health")["status"] == "ok":
                 return
         except ArrieroError as error:
             if time.monotonic() > deadline:
@@ -113,6 +113,21 @@ def demo_question(folder: Path, question: str, **options: Any) -> Answer:
     with serving(Engine.load(folder, max_batch=1), model_name(folder), ServerOptions(port=0)) as (info, _):
         wait_healthy(info.url)
         return ask(info.url, info.key, question, model=info.model, **options)
+
+
+def post_json(base_url: str, key: str | None, path: str, body: Any) -> Any:
+    """What the server answers to a POST.
+
+    Raises:
+        ArrieroError: no server there, it refuses, or the answer is no JSON.
+    """
+    connection = _connect(base_url)
+    try:
+        return json.loads(_request(connection, "POST", path, key, body).read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ArrieroError(f"the server's answer to {path} cannot be read: {error}") from None
+    finally:
+        connection.close()
 
 
 def _connect(base_url: str) -> http.client.HTTPConnection:
@@ -148,7 +163,12 @@ def _error_message(body: bytes) -> str:
         return body[:200].decode("utf-8", "replace")
 
 
-def _get(base_url: str, key: str | None, path: str) -> Any:
+def get_json(base_url: str, key: str | None, path: str) -> Any:
+    """What the server answers to a GET.
+
+    Raises:
+        ArrieroError: no server there, or it refuses.
+    """
     connection = _connect(base_url)
     try:
         return json.loads(_request(connection, "GET", path, key).read())
@@ -156,7 +176,7 @@ def _get(base_url: str, key: str | None, path: str) -> Any:
         connection.close()
 
 
-def _post_stream(base_url: str, key: str | None, path: str, body: Any) -> Iterator[Any]:
+def post_stream(base_url: str, key: str | None, path: str, body: Any) -> Iterator[Any]:
     """The JSON values of a stream of server-sent events.
 
     Raises:

@@ -35,15 +35,17 @@ def bad_request(message: str, *, param: str | None = None, code: str | None = No
     return ApiError(400, message, param=param, code=code)
 
 
-def overloaded(message: str) -> ApiError:
-    """429: too many requests are waiting."""
-    return ApiError(429, message, kind="rate_limit_error", code="queue_full", headers={"Retry-After": "2"})
-
-
-def unavailable(message: str) -> ApiError:
-    """503: the server is going down or its engine has failed."""
+def overloaded(message: str, retry_after: int = 2) -> ApiError:
+    """429: too many requests, or too many tokens, are waiting."""
     return ApiError(
-        503, message, kind="service_unavailable", code="unavailable", headers={"Retry-After": "5"}
+        429, message, kind="rate_limit_error", code="queue_full", headers={"Retry-After": str(retry_after)}
+    )
+
+
+def unavailable(message: str, *, code: str = "unavailable", retry_after: int = 5) -> ApiError:
+    """503: the server is going down, its engine has failed, or it did not get to the request in time."""
+    return ApiError(
+        503, message, kind="service_unavailable", code=code, headers={"Retry-After": str(retry_after)}
     )
 
 

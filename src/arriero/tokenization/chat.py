@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, meta, nodes
 
 from arriero.errors import ArrieroError
-from arriero.tokenization.marks import Layout, environment, marked, read_marks
-from arriero.tokenization.special import ROLES
+from arriero.tokenization.marks import Layout, environment, hide, marked, read_marks
+from arriero.tokenization.special import ROLES, TOOL
 from arriero.tokenization.supervision import infer_answers
 
 Message = Mapping[str, Any]
+Tools = Sequence[Mapping[str, Any]]
+
+_FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template may raise on messages that it was not made for."""
 
 
 class _Encoded(Protocol):
@@ -64,7 +68,9 @@ class ChatTemplate:
         try:
             sandbox = environment()
             self._template = sandbox.from_string(template)
-            self._marks_answers = sandbox.parse(template).find(nodes.ExtensionAttribute) is not None
+            parsed = sandbox.parse(template)
+            self._marks_answers = parsed.find(nodes.ExtensionAttribute) is not None
+            self.knows_tools = "tools" in meta.find_undeclared_variables(parsed)
         except TemplateError as error:
             raise ArrieroError(f"the chat template is not valid Jinja: {error}") from None
         self._refuse_changed_contents()
@@ -75,15 +81,21 @@ class ChatTemplate:
         fields = {"add_generation_prompt": False, "tools": None, "documents": None, **self._names}
         try:
             plain = read_marks(self._template.render(messages=probe, **fields)).text
-        except TemplateError:
+        except _FAULTS:
             return  # it wants another conversation; what render() refuses is said there
         if self._layout(probe, False).text != plain:
             raise ArrieroError(
                 "the chat template changes the contents of messages other than by stripping white space"
             )
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rendered:
+    def render(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: Tools | None = None
+    ) -> Rendered:
         """Text, ids and supervision mask of a conversation.
+
+        ``tools`` are OpenAI's descriptions of functions, for a template that ``knows_tools``. Messages may hold
+        ``tool_calls`` (with their arguments as objects), ``tool_call_id`` and ``name``, and have the role "tool".
+        Such a conversation has an empty mask unless the template marks answers.
 
         ``add_generation_prompt`` appends the header of the answer to come. Then the ids are exactly
         the first ids of the rendering with that answer appended to ``messages``.
@@ -95,8 +107,8 @@ class ChatTemplate:
         Raises:
             ArrieroError: no messages, an unknown role, or a content that is not a string.
         """
-        check_messages(messages)
-        layout = self._layout(messages, add_generation_prompt)
+        check_messages(messages, (*ROLES, TOOL) if self.knows_tools else ROLES)
+        layout = self._layout(messages, add_generation_prompt, tools)
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for piece_ids, piece_spans in self._tokenise(layout):
@@ -109,6 +121,8 @@ class ChatTemplate:
     def _answers(self, messages: Sequence[Message], layout: Layout, prompt: bool) -> list[tuple[int, int]]:
         if self._marks_answers:
             return layout.answers
+        if layout.tools:
+            return []
         try:
             return infer_answers(messages, layout, self._layout, self._special)
         except ArrieroError:
@@ -116,18 +130,30 @@ class ChatTemplate:
                 return []
             raise
 
-    def _layout(self, messages: Sequence[Message], add_generation_prompt: bool) -> Layout:
+    def _layout(
+        self, messages: Sequence[Message], add_generation_prompt: bool, tools: Tools | None = None
+    ) -> Layout:
         try:
             rendered = self._template.render(
-                messages=[{"role": m["role"], "content": marked(m["content"])} for m in messages],
+                messages=[self._fields(m) for m in messages],
                 add_generation_prompt=add_generation_prompt,
-                tools=None,
+                tools=None if tools is None else hide(tools, self._special),
                 documents=None,
                 **self._names,
             )
-        except TemplateError as error:
+        except _FAULTS as error:
             raise ArrieroError(f"the chat template refuses the conversation: {error}") from None
-        return read_marks(rendered)
+        layout = read_marks(rendered)
+        layout.tools = tools is not None or any(m["role"] == TOOL or m.get("tool_calls") for m in messages)
+        return layout
+
+    def _fields(self, message: Message) -> dict[str, Any]:
+        """A message as the template gets it: marked content, and nothing in it that could pass for a special token."""
+        more = {key: hide(message[key], self._special) for key in _TOOL_KEYS if message.get(key)}
+        content = message.get("content") or ""
+        # templates ask whether a message that makes calls also says something
+        silent = not content and "tool_calls" in more
+        return {"role": message["role"], "content": "" if silent else marked(content), **more}
 
     def _tokenise(self, layout: Layout) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
         """(ids, character spans) of every special token and of every stretch of plain text between two of them.
@@ -155,7 +181,10 @@ class ChatTemplate:
                 yield match.span()
 
 
-def check_messages(messages: Sequence[Message]) -> None:
+_TOOL_KEYS = ("tool_calls", "tool_call_id", "name")
+
+
+def check_messages(messages: Sequence[Message], roles: Sequence[str] = ROLES) -> None:
     """Refuse what no template can render, naming the message by its number.
 
     Raises:
@@ -167,9 +196,10 @@ def check_messages(messages: Sequence[Message]) -> None:
         if not isinstance(message, Mapping):
             raise ArrieroError(f"message {number} should be an object with role and content")
         role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
-            raise ArrieroError(f"message {number} has the unknown role {role!r}; known: {', '.join(ROLES)}")
-        if not isinstance(content, str):
+        if role not in roles:
+            raise ArrieroError(f"message {number} has the unknown role {role!r}; known: {', '.join(roles)}")
+        calls = TOOL in roles and role == "assistant" and message.get("tool_calls")
+        if not isinstance(content, str) and not (calls and content is None):
             raise ArrieroError(
                 f"the content of message {number} should be a string, not {type(content).__name__}"
             )

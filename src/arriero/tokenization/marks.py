@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,16 +27,30 @@ _MARKS_AFTER = re.compile(f"(?:{_MARK}[1-4])*\\Z")
 
 @dataclass
 class Layout:
-    """The rendered text, where in it contents lie, and where answers (as far as the template says so)."""
+    """The rendered text, where in it contents lie, where answers (as far as the template says so), and whether tools
+    are part of the conversation."""
 
     text: str = ""
     contents: list[tuple[int, int]] = field(default_factory=list)
     answers: list[tuple[int, int]] = field(default_factory=list)
+    tools: bool = False
 
 
 def marked(content: str) -> str:
     """A content between its marks."""
     return _CONTENT + content.replace(_MARK, _ESCAPED) + _CONTENT_END
+
+
+def hide(value: Any, special: re.Pattern[str]) -> Any:
+    """A value of JSON in which every text that holds a special token's name lies between a content's marks.
+
+    Other texts stay as they are, because templates compare them.
+    """
+    if isinstance(value, str):
+        return marked(value) if _MARK in value or special.search(value) else value
+    if isinstance(value, Mapping):
+        return {hide(key, special): hide(part, special) for key, part in value.items()}
+    return [hide(part, special) for part in value] if isinstance(value, list | tuple) else value
 
 
 def read_marks(rendered: str) -> Layout:
@@ -117,9 +131,17 @@ def _trim(value: str, characters: str | None = None) -> str:
     return _strip(str(value), characters)
 
 
-def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     """As transformers: plain JSON, nothing escaped for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise(message: str) -> None:

@@ -27,6 +27,9 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
 
 ROLES = ("system", "user", "assistant")
 
+TOOL = "tool"
+"""The role of what a called function gave."""
+
 CHATML_TEMPLATE = (
     "{{- bos_token }}"
     "{%- for message in messages %}"

@@ -3,8 +3,8 @@
 ``full`` keeps a block's input and runs the block again (Chen et al., arXiv 1604.06174): a third more arithmetic.
 ``selective`` keeps what is narrow and dear to make, the attention's result and those of the products between equal
 widths (queries, output), and works out the wide feed-forward's results and what is element-wise again: a middle way
-(Korthikanti et al., arXiv 2205.05198, chose by the same reason in their day, when
-attention's scores were the widest). Either gives the same bits as keeping everything.
+(Korthikanti et al., arXiv 2205.05198, chose by the same reason in their day, when attention's scores were the widest).
+Either gives the same bits as keeping everything.
 
 Blocks are wrapped for as long as training lasts, whatever family they belong to; names of parameters stay.
 """

@@ -162,7 +162,26 @@ class Container:
             dtype = np.bool_ if code == "?" else np.dtype(f"<{np.dtype(code).str[1:]}")
             return list(np.frombuffer(self._take(count * size), dtype).tolist())
         self._check_count(count, 8, "an array")
+        if kind == _STRING:
+            return self._strings(count)
         return [self._value(kind, depth + 1) for _ in range(count)]
+
+    def _strings(self, count: int) -> list[Any]:
+        """So many strings: a vocabulary has 50,000 and more, so this is :meth:`_string` without its detours."""
+        read, length_of, at = self._file.read, struct.Struct("<Q").unpack, self._file.tell()
+        found = []
+        for _ in range(count):
+            head = read(8)
+            if len(head) < 8 or length_of(head)[0] > self._size - at - 8:
+                self._file.seek(at)
+                self._string()  # says what is wrong
+            raw = self._take(length_of(head)[0])
+            try:
+                found.append(raw.decode("utf-8"))
+            except UnicodeDecodeError:
+                raise self._damaged(f"the string at byte {at + 8} is not UTF-8") from None
+            at += 8 + len(raw)
+        return found
 
     def _string(self) -> str:
         length = self._number("Q")

@@ -1,8 +1,8 @@
 """Attention with its scores worked out whole, in bfloat16 on a processor, some heads at a time.
 
 Two batched products and a softmax, over as many heads as keep the scores in a core's cache. Nothing as wide as the scores
-is kept: the backward pass, written out here, makes them again, which takes less time than reading kept ones (but for rows
-of a hundred tokens). Autograd under autocast would take the scores to float32 and back, and keep both.
+is kept: the backward pass, written out here, makes them again, which takes no more time than reading kept ones (but for
+rows of a hundred tokens). Autograd under autocast would take the scores to float32 and back, and keep both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SCORE_BYTES = 2 << 20
-"""Of the scores that are worked on at a time, unless one head alone has more."""
+_SCORE_BYTES = 1 << 20
+"""Of one row's scores that are worked on at a time, unless one head alone has more."""
 
 
 def attend_explicit(
@@ -88,13 +88,19 @@ def _five(mask: Tensor | None, causal: bool, q: Tensor, k: Tensor) -> Tensor | N
 
 
 def _turns(q: Tensor, k: Tensor) -> Iterator[_Turn]:
-    """As many rows as fit with all their heads; where one alone does not, as many of its heads as fit."""
+    """All at once where a row's scores are few; else row by row, as many heads of it as fit.
+
+    So what is held for a moment grows with the rows or not at all, which plans of the memory rely on.
+    """
     batch, heads, group, length = q.shape[:4]
-    fitting = max(1, _SCORE_BYTES // (group * length * k.shape[2] * q.element_size()))
-    rows, of_row = max(1, fitting // heads), min(heads, fitting)
-    for row in range(0, batch, rows):
-        for head in range(0, heads, of_row):
-            yield slice(row, row + rows), slice(head, head + of_row)
+    of_head = group * length * k.shape[2] * q.element_size()
+    if heads * of_head < _SCORE_BYTES:
+        yield slice(None), slice(None)
+        return
+    fitting = max(1, _SCORE_BYTES // of_head)
+    for row in range(batch):
+        for head in range(0, heads, fitting):
+            yield slice(row, row + 1), slice(head, head + fitting)
 
 
 def _matrices(part: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from arriero.errors import ArrieroError
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.packing import packed_columns, unpack
+from arriero.native.layer import TilesOfLayer
+from arriero.native.linear import linear as native_linear
+from arriero.native.linear import takes
 from arriero.products import linear
 
 
@@ -51,7 +54,12 @@ class WeightScheme:
 
 
 class QuantizedLinear(nn.Module):
-    """``y = x (codes * scale)^T + bias``; the weight is dequantised at every call. Not trainable.
+    """``y = x (codes * scale)^T + bias``. Not trainable.
+
+    In inference (no gradients wanted) on a CPU with the native library the product is one of integers: x is rounded
+    to int8 with a scale for each 32 inputs, which changes y by some 0.5 % of its size; a row's result does not depend
+    on the rows beside it. Everywhere else, under ``ARRIERO_NATIVE=0`` and inside ``native.linear.exact_products()``
+    the arithmetic is weight-only: the weight is dequantised at every call and x is left as it is.
 
     Buffers: ``weight_packed`` int32 [out, ceil(in bits / 32)], ``weight_scale`` float [out, groups],
     ``weight_shape`` int64 [2]; the names and shapes are those of compressed-tensors.
@@ -79,6 +87,7 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("weight_scale", torch.empty(out_features, groups))
         self.register_buffer("weight_shape", torch.tensor([out_features, in_features], dtype=torch.int64))
         self.register_buffer("bias", torch.empty(out_features) if bias else None)
+        self._tiles = TilesOfLayer()
 
     def codes(self) -> Tensor:
         """The weight's codes: int8 [out, in]."""
@@ -91,6 +100,12 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out] in the dtype of x."""
+        if takes(x):
+            tiles = self._tiles.of(
+                self.weight_packed, self.weight_scale, self.in_features, self.scheme.bits, self.bias
+            )
+            if tiles is not None:
+                return native_linear(x, tiles)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear(x, self.dequantised(x.dtype), bias)
 

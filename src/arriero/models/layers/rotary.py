@@ -63,7 +63,7 @@ class Rotary(nn.Module):
         Raises:
             ArrieroError: more tokens than the context holds.
         """
-        if length > self.context_length:
+        if positions is None and length > self.context_length:
             raise ArrieroError(f"{length} tokens are more than the model's context of {self.context_length}")
         cos, sin = self._tables_for(length, positions)
         if positions is None:

@@ -17,8 +17,10 @@ from arriero.planning.estimate.layout_text import parse_layout
 from arriero.planning.estimate.model_source import ModelSource, find_model
 from arriero.planning.estimate.question import context_of, precision_of, traced_dtype
 from arriero.planning.estimate.sheet import LeftOut
+from arriero.planning.serving.held import held_of
 from arriero.planning.serving.sheet import ServingQuestion, ServingSheet
 from arriero.planning.serving.speeds import Service
+from arriero.planning.serving.trial import trial_here
 from arriero.planning.serving.workload import decoding_workload
 
 _MILLION = 1e6
@@ -49,6 +51,8 @@ def _service(question: ServingQuestion, model: ModelSource, device: Device) -> t
     pays = device.profile is not None and device.profile.bf16_pays
     precision = precision_of(question.precision, device.hardware, pays)  # type: ignore[arg-type]
     held: Held = question.weights or ("fp32" if precision == "fp32" else "bf16")
+    if question.weights is None and question.precision is None and device.profile is not None:
+        held = held_of(question.model, None, device.profile)
     workload = decoding_workload(
         model.config, context=context, dtype=traced_dtype(precision), weights=held, name=model.name
     )
@@ -56,10 +60,21 @@ def _service(question: ServingQuestion, model: ModelSource, device: Device) -> t
     answer = int(question.answer)
     runtime, capacity = runtime_bytes(device, question.count)[2], device.capacity.value
     services = [
-        Service(workload, coefficients, tensor, context - answer, answer, question.batch, capacity, runtime)
+        Service(
+            workload,
+            coefficients,
+            tensor,
+            context - answer,
+            answer,
+            question.batch,
+            capacity,
+            runtime,
+            trial_here(device, model, held) if tensor == 1 else None,
+        )
         for tensor in _tensor_sizes(question, workload.dimensions.n_heads, device.node)
     ]
-    return next((service for service in services if service.fits(service.batch)), services[-1]), coefficients
+    service = next((service for service in services if service.fits(service.batch)), services[-1])  # fmt: skip
+    return service, service.basis
 
 
 def _tensor_sizes(question: ServingQuestion, heads: int, node: int) -> list[int]:

@@ -9,6 +9,7 @@ from arriero.cost.cut import Cut
 from arriero.cost.memory import MemoryByKind, serving_memory
 from arriero.cost.time import Coefficients, decode_seconds, prefill_seconds
 from arriero.cost.workload import Workload
+from arriero.planning.serving.trial import ServingTrial
 
 MOST_STREAMS = 1 << 20
 
@@ -21,6 +22,7 @@ class Service:
         workload: a forward pass through the model as it is held. tensor: devices that one copy is cut over.
         prompt, answer: tokens. batch: answers written at a time by this copy.
         capacity: bytes of a device, or None. runtime: most bytes of a process beside its tensors.
+        trial: what real steps of this shape took on this machine; it goes before the formula.
     """
 
     workload: Workload
@@ -31,14 +33,22 @@ class Service:
     batch: int
     capacity: float | None
     runtime: float
+    trial: ServingTrial | None = None
 
     @property
     def context(self) -> int:
         """Tokens of a finished answer with its prompt."""
         return self.prompt + self.answer
 
+    @property
+    def basis(self) -> Coefficients:
+        """What the times rest on: the coefficients, with a trial's own band where there was one."""
+        return self.coefficients if self.trial is None else self.trial.told_by(self.coefficients)
+
     def first_token(self, batch: int = 1) -> float:
         """Seconds from the arrival of ``batch`` prompts to their first tokens."""
+        if self.trial is not None:
+            return self.trial.prefill(self.prompt, batch)
         return float(
             prefill_seconds(
                 self.workload,
@@ -51,9 +61,12 @@ class Service:
 
     def token(self, batch: int | None = None) -> float:
         """Seconds of a step that gives each of ``batch`` answers a token, half-way through them."""
+        streams, kept = self.batch if batch is None else batch, self.prompt + self.answer / 2
+        if self.trial is not None:
+            return self.trial.decode(kept, streams)
         return float(
             decode_seconds(
-                self.workload, context=self.prompt + self.answer / 2, batch=self.batch if batch is None else batch,  # type: ignore[arg-type]
+                self.workload, context=kept, batch=streams,  # type: ignore[arg-type]
                 coefficients=self.coefficients, tensor=self.tensor,
             )
         )  # fmt: skip
