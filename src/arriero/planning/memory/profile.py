@@ -103,7 +103,9 @@ class _Corners:
         self.more = [self._traces(kind.more) for kind in depths.kinds]
         others = [found for traces in (self.base, *self.more) for found in traces.values()]
         self.labels = [label for label in self.base[self.rows[0]] if all(label in found for found in others)]
-        bends, wide = _head_corners(work, depths.base, shape.scored)
+        bends, wide, self.kink = _head_corners(work, depths.base, shape.scored)
+        """Four numbers of sequences: two just after the head's first part is full, two just before its second is. What is
+        the largest changes from one line to another between them."""
         few, many = self.rows
         bend = next((x for x in bends if x > few), math.inf)
         self.corner = float(int(bend)) if many <= bend < math.inf else few if bend < many else math.inf
@@ -147,8 +149,9 @@ def deeper(depths: Depths) -> Depths:
     return Depths(kind.more, (replace(kind, more=more, shallow=kind.shallow + 1),))
 
 
-def _head_corners(work: Work, config: ModelConfig, scored: int) -> tuple[list[float], list[int]]:
-    """Sequences at which a head that works through positions in parts has its corners, and those to trace for it."""
+def _head_corners(work: Work, config: ModelConfig, scored: int) -> tuple[list[float], list[int], list[int]]:
+    """Sequences at which a head that works through positions in parts has its corners, those to trace for it, and those
+    of the latter that lie between its first part and its second."""
     dtype = torch.float32 if work.precision == "fp32" else torch.bfloat16
     with FakeTensorMode():
         plain = plain_table(build_model(config)) is not None and isinstance(work.objective, NextToken)
@@ -162,7 +165,11 @@ def _head_corners(work: Work, config: ModelConfig, scored: int) -> tuple[list[fl
     corners = sorted(end / max(1, scored) for end in ends)
     rows = {int(x) for x in corners} | {math.ceil(x) for x in corners}
     rows |= {-(-end // max(1, scored)) for end in beyond}
-    return corners, sorted(rows)
+    first, second = -(-(part + SCORED_STEP) // max(1, scored)), 2 * part // max(1, scored)
+    kink = [first, first + 1, second - 1, second]
+    if kink[1] >= kink[2] or second * scored != 2 * part:
+        kink = []  # too few numbers of sequences lie there for anything to be between
+    return corners, sorted(rows | set(kink)), kink
 
 
 def named(stretches: list[Stretch]) -> dict[Label, Stretch]:
@@ -323,10 +330,27 @@ def _bent(corners: _Corners, events: _Events, wide: Mapping[int, np.ndarray], wh
     few = [_worst(corners.base[n][events.label].bytes)[0] for n in corners.rows]
     deeper = events.one[0] - few[0]
     step = (events.two[0] - few[1] - deeper) / (events.rows[1] - unit)
-    points = [
-        shallow + deeper + step * (n - unit) for n, shallow in zip(rows, [*few, *wide.values()], strict=True)
-    ]
-    return Moment(where, tuple(map(float, rows)), _by_class(np.stack(points)), _lines(events, 0))
+    points = {
+        float(n): shallow + deeper + step * (n - unit)
+        for n, shallow in zip(rows, [*few, *wide.values()], strict=True)
+    }
+    if points.keys() >= set(corners.kink):
+        points |= _crossing(points, corners.kink)
+    counts = sorted(points)
+    return Moment(where, tuple(counts), _by_class(np.stack([points[n] for n in counts])), _lines(events, 0))
+
+
+def _crossing(points: Mapping[float, np.ndarray], kink: list[int]) -> dict[float, np.ndarray]:
+    """Where the line through the first two points meets that through the last two; nothing where it is not between."""
+    if not kink:
+        return {}
+    left, right = (points[b] - points[a] for a, b in (kink[:2], kink[2:]))
+    apart = float((right - left).sum())
+    if apart <= 0:
+        return {}
+    gap = float((points[kink[1]] - points[kink[3]]).sum())
+    where = (gap + right.sum() * kink[3] - left.sum() * kink[1]) / apart
+    return {float(where): points[kink[1]] + left * (where - kink[1])} if kink[1] < where < kink[2] else {}
 
 
 def _by_class(points: np.ndarray) -> dict[str, tuple[float, ...]]:

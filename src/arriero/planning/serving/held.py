@@ -28,5 +28,6 @@ def held_of(model: str, weights: str | None, profile: DeviceProfile) -> Held:
         raise ArrieroError(
             f"weights are held as {', '.join(KINDS)}; '{weights}' is none{did_you_mean(weights, KINDS)}"
         )
-    stored = _STORED.get(read_format(Path(model))) if Path(model).is_dir() else None
+    path = Path(model)
+    stored = _STORED.get(read_format(path)) if path.is_dir() or path.suffix == ".gguf" else None
     return stored or ("bf16" if profile.bf16_pays else "fp32")
