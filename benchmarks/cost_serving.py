@@ -20,6 +20,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import arriero  # noqa: F401 - before torch: it tells waiting threads to sleep
+
+# isort: split
 import torch
 
 from arriero.compression.quantize import QuantizeSettings

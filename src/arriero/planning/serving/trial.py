@@ -34,6 +34,8 @@ SPREAD = 0.08
 """Least half-width of what a trial tells."""
 MOST_BYTES = 512 << 20
 """Of the weights that are drawn for a trial: many times any cache, and made in seconds."""
+POOL_BYTES = 512 << 20
+"""Of the keys and values, as float32, of a trial with many answers at a time."""
 _LEAST_STEPS = 3
 _WIDTHS: dict[Held, int] = {"fp32": 4, "bf16": 2}
 _UNIT = "s"
@@ -151,14 +153,16 @@ def measure(
 
 
 def _points(config: DecoderConfig) -> list[Point]:
-    near, far = _lengths(config)
-    decoding = [Point(rows, 1, kept) for rows in BATCHES for kept in (near, far)]
+    decoding = [Point(rows, 1, kept) for rows in BATCHES for kept in _lengths(config, rows)]
     return [*decoding, *(Point(1, tokens, 0) for tokens in _prompts(config))]
 
 
-def _lengths(config: DecoderConfig) -> tuple[int, int]:
+def _lengths(config: DecoderConfig, rows: int) -> tuple[int, int]:
+    """Tokens kept by each of so many answers: few, and as many as a pool of moderate size holds, 1,024 at most."""
     longest = min(config.context_length, 1025) - 1
-    return max(1, longest // 8), longest
+    near = max(1, longest // 8)
+    held = POOL_BYTES // (rows * config.kv_bytes_per_token(4))
+    return near, max(min(longest, 2 * near), min(longest, held))
 
 
 def _prompts(config: DecoderConfig) -> tuple[int, int]:
@@ -181,9 +185,9 @@ def _rates(shape: Shape, points: list[Point], times: dict[tuple[int, Point], lis
     middle = {key: float(np.median(seconds)) for key, seconds in times.items()}
     spread = max(SPREAD, float(np.median([_noise(seconds) for seconds in times.values()])))
     whole = {point: _at_depth(shape.config.n_layers, point, middle) for point in points}
-    near, far = _lengths(shape.config)
     found: dict[str, float] = {}
     for rows in BATCHES:
+        near, far = _lengths(shape.config, rows)
         low, high = whole[Point(rows, 1, near)], whole[Point(rows, 1, far)]
         pair = max(0.0, (high - low) / (far - near)) if far > near else 0.0
         found |= {f"step.{rows}": max(low - near * pair, 0.0), f"pair.{rows}": pair}
@@ -215,6 +219,8 @@ class _Runs:
     """A model of one depth, its runner and a pool that holds whatever the points want."""
 
     def __init__(self, shape: Shape, depth: int, points: list[Point]) -> None:
+        import torch
+
         from arriero.inference.kv_pool import BLOCK, blocks_of
         from arriero.inference.memory import make_pool
         from arriero.inference.runners import make_runner
@@ -223,6 +229,11 @@ class _Runs:
         self._vocab_size = shape.config.vocab_size
         most = max(p.rows * blocks_of(p.kept + p.tokens) for p in points)
         pool = make_pool(model, 1, most * BLOCK, "auto")
+        for kept in (
+            pool.keys,
+            pool.values,
+        ):  # memory that was never written reads otherwise than memory that was
+            kept.copy_(torch.ones_like(kept[:1, :1]).expand_as(kept))
         self._blocks = list(range(most))
         self._runner = make_runner("auto", model, pool, None)
         for point in points:
@@ -239,7 +250,7 @@ class _Runs:
             blocks = self._blocks[number * each : (number + 1) * each]
             rows.add(ids, point.kept, blocks, [point.tokens - 1])
         started = clock()
-        self._runner.run(rows).argmax(-1).tolist()
+        self._runner.run(rows).numpy().argmax(-1).tolist()
         return clock() - started
 
 
