@@ -105,3 +105,15 @@ def endless() -> Callable[..., Any]:
         return _helpers.ScriptedModel(1, script, 261, context_length, delay)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def client(server: Any) -> Any:
+    """OpenAI's own client of the module's server."""
+    openai = pytest.importorskip("openai")
+    return openai.OpenAI(
+        base_url=server.info.url + "/v1",
+        api_key=server.info.key,
+        max_retries=0,
+        http_client=httpx.Client(trust_env=False),
+    )

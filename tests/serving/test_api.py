@@ -10,17 +10,6 @@ import httpx
 import openai
 import pytest
 
-
-@pytest.fixture(scope="module")
-def client(server: Any) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=server.info.url + "/v1",
-        api_key=server.info.key,
-        max_retries=0,
-        http_client=httpx.Client(trust_env=False),
-    )
-
-
 QUESTION: list[Any] = [
     {"role": "system", "content": "Sé breve."},
     {"role": "user", "content": "¿Qué tal? 🦙"},

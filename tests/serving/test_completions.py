@@ -13,16 +13,6 @@ import torch
 PROMPT = "¿Qué 🦙?"
 
 
-@pytest.fixture(scope="module")
-def client(server: Any) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=server.info.url + "/v1",
-        api_key=server.info.key,
-        max_retries=0,
-        http_client=httpx.Client(trust_env=False),
-    )
-
-
 def post(server: Any, **fields: Any) -> httpx.Response:
     return server.http.post(
         "/v1/completions", json={"model": "tiny", "prompt": "hello", "max_tokens": 6} | fields
