@@ -70,6 +70,7 @@ def _service(question: ServingQuestion, model: ModelSource, device: Device) -> t
             capacity,
             runtime,
             trial_here(device, model, held) if tensor == 1 else None,
+            held,
         )
         for tensor in _tensor_sizes(question, workload.dimensions.n_heads, device.node)
     ]
@@ -166,7 +167,7 @@ def _question(question: ServingQuestion, device: Device, service: Service, copie
 def _settings(question: ServingQuestion, service: Service, copies: int) -> tuple[tuple[str, str], ...]:
     found = [
         ("prompt", f"{service.prompt:,} tokens"), ("answer", f"{service.answer:,} tokens"),
-        ("batch", str(service.batch)), ("weights", question.weights or "bf16"), ("products", service.workload.dtype),
+        ("batch", str(service.batch)), ("weights", service.held), ("products", service.workload.dtype),
         ("tensor", str(service.tensor)) if service.tensor > 1 else ("", ""), ("copies", str(copies)) if copies > 1 else ("", ""),
     ]  # fmt: skip
     return tuple((name, value) for name, value in found if name)

@@ -9,6 +9,7 @@ from arriero.cost.cut import Cut
 from arriero.cost.memory import MemoryByKind, serving_memory
 from arriero.cost.time import Coefficients, decode_seconds, prefill_seconds
 from arriero.cost.workload import Workload
+from arriero.planning.counts.subject import Held
 from arriero.planning.serving.trial import ServingTrial
 
 MOST_STREAMS = 1 << 20
@@ -22,7 +23,7 @@ class Service:
         workload: a forward pass through the model as it is held. tensor: devices that one copy is cut over.
         prompt, answer: tokens. batch: answers written at a time by this copy.
         capacity: bytes of a device, or None. runtime: most bytes of a process beside its tensors.
-        trial: what real steps of this shape took on this machine; it goes before the formula.
+        trial: what real steps of this shape took on this machine; it goes before the formula. held: how its weights are.
     """
 
     workload: Workload
@@ -34,6 +35,7 @@ class Service:
     capacity: float | None
     runtime: float
     trial: ServingTrial | None = None
+    held: Held = "bf16"
 
     @property
     def context(self) -> int:
