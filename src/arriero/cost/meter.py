@@ -230,7 +230,7 @@ def _prompt() -> Iterator[None]:
     """Get the interpreter's lock back at once after each read.
 
     A thread that keeps letting go of the lock for a moment (every small read or write does) wakes the waiting one before
-    its wait is over, and takes the lock again first: a sample of some thirty reads took up to nine seconds beside one.
+    its wait is over, and takes the lock again first, so that a sample, which is many reads, may take seconds beside one.
     When the wait is shorter than the moments, the lock is asked for and handed over.
     """
     usual = sys.getswitchinterval()

@@ -1,8 +1,8 @@
 """Attention with its scores worked out whole, in bfloat16 on a processor, some heads at a time.
 
 Two batched products and a softmax, over as many heads as keep the scores in a core's cache. Nothing as wide as the scores
-is kept: the backward pass, written out here, makes them again, which takes no more time than reading kept ones (but for
-rows of a hundred tokens). Autograd under autocast would take the scores to float32 and back, and keep both.
+is kept: the backward pass, written out here, makes them again while they are in the cache.
+Autograd under autocast would take the scores to float32 and back, and keep both.
 """
 
 from __future__ import annotations
