@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from arriero.data.command import data
 from arriero.errors import ArrieroError
 from arriero.planning.estimate.command import estimate
 from arriero.planning.goal.command import goal_options, refuse_without_goal, run_goal
@@ -290,6 +291,13 @@ _MAX_TOKENS = click.option(
     "--max-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Longest answer."
 )
 
+_DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda or cuda:N; auto takes a GPU if there is one.",
+)
+
 
 @cli.command()
 @_MODEL
@@ -298,23 +306,23 @@ _MAX_TOKENS = click.option(
 @_TEMPERATURE
 @_MAX_TOKENS
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler.")
-def chat(
-    model: Path, prompt: str | None, system: str | None, temperature: float, max_tokens: int, seed: int
-) -> None:
+@_DEVICE
+def chat(model: Path, **options: Any) -> None:
     """Talk to a model in the terminal. MODEL is a model artifact or a Hugging Face folder."""
     from arriero.serving.chat import chat as talk
 
-    talk(model, prompt=prompt, system=system, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    talk(model, **options)
 
 
 @cli.command()
 @_MODEL
 @click.argument("question")
-def ask(model: Path, question: str) -> None:
+@_DEVICE
+def ask(model: Path, question: str, device: str) -> None:
     """Start the server on a free port, ask one question over HTTP, print the answer, stop the server."""
     from arriero.serving.client import demo_question
 
-    answer = demo_question(model, question)
+    answer = demo_question(model, question, device=device)
     click.echo(
         f"{question}\n  {answer.text}\n  ({answer.tokens} tokens, {answer.tokens_per_s:.0f} tokens/s, over HTTP)"
     )
@@ -386,6 +394,7 @@ cli.add_command(estimate)
 cli.add_command(scaling)
 cli.add_command(bench)
 cli.add_command(serve)
+cli.add_command(data)
 
 
 def _stage_command(kind: str) -> click.Command:

@@ -37,6 +37,7 @@ STAGES = {
     "evaluate": "arriero.evaluation.evaluate",
     "compare": "arriero.evaluation.compare",
     "ladder": "arriero.evaluation.ladder",
+    "mixture": "arriero.evaluation.mixture_search",
     "reconcile": "arriero.evaluation.reconcile",
     "distill": "arriero.compression.distill",
     "quantize": "arriero.compression.quantize",
@@ -77,6 +78,7 @@ class SplitSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     documents: int
     bytes: int
+    files: int = Field(default=1, ge=0, description="files that hold the documents; work on them goes in parallel")
 
 
 class TokenizerSpec(Spec):

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from arriero.cost.device import Rate
+from arriero.data.audit.curated import CuratedCorpus
+from arriero.data.audit.samples import read_samples
 from arriero.data.corpus import Corpus
-from arriero.data.drops import SourceAccount
+from arriero.data.normalise import normalise
 from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import get_stage
 from arriero.tokenization.sample_text import sample_texts
 
 STAGE = get_stage("curate")
-OFF: dict[str, None] = dict.fromkeys(
-    name
-    for name in STAGE.Settings.model_fields["rules"].annotation.model_fields  # type: ignore[union-attr]
-)
+OFF: dict[str, Any] = {"presets": ["none"]}
 DEVICE: Any = SimpleNamespace(process_bytes=3e8, rate=lambda name: Rate(per_s=1e6, spread=0.2, unit="B"))
 Make = Callable[..., Any]
 
@@ -42,7 +41,14 @@ def curate(context: Any, paths: list[Path], **settings: Any) -> Any:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def reasons(context: Any) -> dict[str, str]:
+    """id -> why it was dropped, or an empty string."""
+    tables = CuratedCorpus(context.folder).tables(("id", "stage", "reason"))
+    return {row["id"]: row["reason"] for _, table in tables for row in table.to_pylist()}
 
 
 def test_the_whole_way(tmp_path: Path, make_context: Make) -> None:
@@ -62,21 +68,21 @@ def test_the_whole_way(tmp_path: Path, make_context: Make) -> None:
         s: (x.documents, x.bytes) for s, x in outcome.spec.splits.items()
     }
     assert 0 < len(kept["validation"]) < 0.4 * len(texts)
-    drops = {d["id"]: (d["reason"], d["survivor"]) for d in corpus.iter_dropped()}
-    assert drops == {
-        "first:0": ("near_duplicate", f"second:{len(good) - 50}"),
-        "first:50": ("min_words", None),
-        "first:51": ("exact_duplicate", "first:3"),
-        "first:52": ("exact_duplicate", "first:4"),
-        f"second:{len(good) - 49}": ("empty", None),
+    found = reasons(context)
+    ids = list(found)
+    assert {id: reason for id, reason in found.items() if reason} == {
+        ids[0]: "duplicate.near",
+        ids[50]: "rules.min_words",
+        ids[51]: "duplicate.exact",
+        ids[52]: "duplicate.exact",
+        ids[-1]: "extract.empty",
     }
-    assert outcome.facts["total"]["in"]["documents"] == len(good) + 5
-    assert (
-        outcome.spec.bytes_read
-        == sum(len(t.encode()) for t in [*good, "too short", good[3], good[4], near]) + 8
-    )
+    assert ids[0] == "first:first.jsonl:0"
+    total = outcome.facts["total"]
+    assert total["in"]["documents"] == len(good) + 5
+    assert outcome.spec.bytes_read == total["in"]["text_bytes"]
     assert [(x.name, x.of) for x in outcome.licenses] == [("CC0-1.0", "first"), ("CC0-1.0", "second")]
-    short = next(d for d in corpus.iter_dropped() if d["reason"] == "min_words")
+    short = next(s for s in read_samples(context.folder) if s["reason"].endswith("min_words"))
     assert (short["value"], short["threshold"], short["text"]) == (2.0, 10, "too short")
 
 
@@ -96,54 +102,88 @@ def test_the_account_closes_for_any_corpus(
     try:
         outcome = curate(context, paths, rules=OFF | {"min_words": 2}, validation_share=share)
     except ArrieroError as error:
-        assert "left after curation" in str(error) or "no document" in str(error)
+        assert any(said in str(error) for said in ("left after curation", "no document", "gave a text"))
         return
-    for account in [*outcome.facts["sources"], outcome.facts["total"]]:
-        for unit in ("documents", "bytes"):
+    for account in [*outcome.facts["sources"].values(), outcome.facts["total"]]:
+        for unit in ("documents", "bytes", "text_bytes"):
             dropped = sum(reason[unit] for reason in account["dropped"].values())
             assert account["in"][unit] == account["kept"][unit] + dropped
     total = outcome.facts["total"]
-    assert total["in"] == {"documents": len(one + other), "bytes": sum(len(t.encode()) for t in one + other)}
+    assert total["in"]["documents"] == len(one + other)
+    assert total["in"]["text_bytes"] <= sum(len(normalise(t).encode()) for t in one + other)
     corpus = Corpus(context.folder)
-    assert len(list(corpus.iter_dropped())) == sum(r["documents"] for r in total["dropped"].values())
     kept = [d for split in corpus.splits for d in corpus.iter_documents(split)]
     assert len(kept) == total["kept"]["documents"] == len({d.id for d in kept})
+    assert {d.id for d in kept} == {id for id, reason in reasons(context).items() if not reason}
 
 
-def test_an_account_that_does_not_close_is_a_bug() -> None:
-    with pytest.raises(AssertionError, match="does not close"):
-        SourceAccount("s", documents_in=1).check()
-
-
-def test_same_bytes_again_and_after_being_stopped(tmp_path: Path, make_context: Make) -> None:
+def test_same_bytes_again_in_any_order_and_after_being_stopped(tmp_path: Path, make_context: Make) -> None:
     texts = sample_texts(60_000, words_per_text=60)
     paths = [jsonl(tmp_path / f"s{n}.jsonl", texts[n::3]) for n in range(3)]
-    whole = make_context()
-    curate(whole, paths, rules=OFF)
+    small = {"rules": OFF, "split_bytes": 4096, "shard_bytes": 8192}
+    whole, backwards = make_context(), make_context()
+    curate(whole, paths, **small)
+    curate(backwards, paths[::-1], **small)
+    assert contents(backwards.folder) == contents(whole.folder)
+    assert len(Corpus(whole.folder).files["train"]) > 3
     stops = 0
     stopped = make_context()
-    for allowed in (5, len(texts[0::3]) + 3, len(texts) + 5, 10 * len(texts)):
-        context = type(stopped)(stopped.state.parent / f"try{allowed}", stop_after=allowed)
+    for number, allowed in enumerate((1, 3, 6, 10, 20, 10_000)):
+        context = type(stopped)(stopped.state.parent / f"try{number}", stop_after=allowed)
         context.state = stopped.state
         try:
-            curate(context, paths, rules=OFF)
+            curate(context, paths, **small)
         except Interrupted:
             stops += 1
         else:
             assert contents(context.folder) == contents(whole.folder)
-    assert stops == 3
+            break
+    assert stops >= 3
 
 
-def test_a_finished_source_is_not_read_again(tmp_path: Path, make_context: Make) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_same_bytes_by_any_number_of_processes(tmp_path: Path, make_context: Make, workers: int) -> None:
+    texts = [text + " tail" * (n % 3) for n, text in enumerate(sample_texts(60_000, words_per_text=60) * 2)]
+    paths = [jsonl(tmp_path / f"s{n}.jsonl", texts[n::3]) for n in range(3)]
+    small = {"rules": OFF, "split_bytes": 4096, "shard_bytes": 8192, "dedup": {"lines": {}, "substring": {"words": 20}}}
+    inline, pool = make_context(), make_context()
+    curate(inline, paths, **small, executor={"kind": "inline"})
+    curate(pool, paths, **small, executor={"kind": "pool", "workers": workers})
+    assert contents(pool.folder) == contents(inline.folder)
+
+
+def test_a_finished_split_is_not_read_again(tmp_path: Path, make_context: Make) -> None:
     texts = sample_texts(20_000, words_per_text=60)
     paths = [jsonl(tmp_path / f"s{n}.jsonl", texts[n::2]) for n in range(2)]
-    context = make_context(stop_after=len(texts[0::2]) + 2)
-    with pytest.raises(Interrupted, match="source s1"):
+    context = make_context(stop_after=1)
+    with pytest.raises(Interrupted):
         curate(context, paths, rules=OFF)
-    paths[0].write_text("this is no JSON any more")
+    assert (context.state / "parts" / "s0-00000" / "part.json").is_file()
     again = make_context()
     again.state = context.state
+    size = paths[0].stat().st_size
+    paths[0].write_text("this is no JSON any more".ljust(size))
     assert curate(again, paths, rules=OFF).facts["total"]["in"]["documents"] == len(texts)
+
+
+def test_max_bytes_stops_before_it_is_passed_over_all_files(tmp_path: Path, make_context: Make) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(3):
+        jsonl(folder / f"{number}.jsonl", [f"{number} {line} word" for line in range(4)])
+    context = make_context()
+    source = {"path": folder, "name": "some", "license": "x", "max_bytes": 60}
+    STAGE.run(STAGE.Settings(sources=[source], rules=OFF, dedup={"threshold": None}), {}, context)
+    kept = [d.text for split in ("train", "validation") for d in Corpus(context.folder).iter_documents(split)]
+    assert sorted(kept) == ["0 0 word", "0 1 word", "0 2 word", "0 3 word", "1 0 word", "1 1 word", "1 2 word"]
+
+
+def test_a_source_of_which_nothing_can_be_read_is_an_error(tmp_path: Path, make_context: Make) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"body": "x"}\n' * 3)
+    with pytest.raises(ArrieroError, match=r"source a: none of 3 records gave a text; the first, .*there is no field 'text'"):
+        curate(make_context(), [path], rules=OFF)
 
 
 def test_near_duplicates_never_stand_on_both_sides(tmp_path: Path, make_context: Make) -> None:
@@ -167,12 +207,12 @@ def test_dedup_can_be_switched_off(tmp_path: Path, make_context: Make) -> None:
         texts
     )
     only_near = curate(make_context(), [path], rules=OFF, dedup={"exact": False})
-    assert list(only_near.facts["total"]["dropped"]) == ["near_duplicate"]
+    assert list(only_near.facts["total"]["dropped"]) == ["duplicate.near"]
 
 
 def test_an_empty_corpus_names_the_rule_that_dropped_most(tmp_path: Path, make_context: Make) -> None:
     path = jsonl(tmp_path / "a.jsonl", ["one two", "three", "", "4 5 6 7 8 9 10"])
-    with pytest.raises(ArrieroError, match=r"of 4 documents min_words \(5\) dropped 2") as caught:
+    with pytest.raises(ArrieroError, match=r"of 4 documents rules\.min_words dropped 2") as caught:
         curate(make_context(), [path], rules=OFF | {"min_words": 5, "min_alphabetic_share": 0.5})
     assert "\n" not in str(caught.value)
     with pytest.raises(ArrieroError, match="no document in"):
@@ -201,7 +241,9 @@ def test_plan_is_near_the_truth(tmp_path: Path, make_context: Make, repeat: int)
         gzip.compress("".join(json.dumps({"text": t}) + "\n" for t in [*texts, "short"]).encode())
     )
     settings = STAGE.Settings(
-        sources=[{"path": path, "name": "a", "license": "x"}], dedup={"exact": False, "threshold": None}
+        sources=[{"path": path, "name": "a", "license": "x"}],
+        rules={"min_stop_words": None},
+        dedup={"exact": False, "threshold": None},
     )
     plan = STAGE.plan(settings, {}, DEVICE)
     truth = STAGE.run(settings, {}, make_context()).spec
@@ -209,7 +251,7 @@ def test_plan_is_near_the_truth(tmp_path: Path, make_context: Make, repeat: int)
     planned, true = (sum(s.bytes for s in spec.splits.values()) for spec in (plan.spec, truth))
     assert planned == pytest.approx(true, rel=0.06)
     assert plan.spec.splits["train"].documents == pytest.approx(truth.splits["train"].documents, rel=0.1)
-    assert plan.estimate.seconds.value == pytest.approx(0.1 + plan.spec.bytes_read / 1e6, rel=0.01)
+    assert plan.estimate.seconds.value == pytest.approx(0.2 + plan.spec.bytes_read / 1e6, rel=0.01)
 
 
 def test_probe_measures_a_rate() -> None:

@@ -217,4 +217,29 @@ def test_plan_is_near_the_truth(tokenizer: Tokenizer, tokenize: Make, corpus_art
     assert plan.spec.splits["train"].documents == len(texts)
     assert plan.spec.splits["train"].tokens == pytest.approx(outcome.spec.splits["train"].tokens, rel=0.001)
     assert plan.estimate.seconds.value == pytest.approx(0.22, abs=0.01)
-    assert STAGE.probe()["tokenize.bytes_per_s"].per_s > 10_000
+    rates = STAGE.probe()
+    assert rates["tokenize.bytes_per_s"].per_s > 10_000
+    assert rates["tokenize.fast_bytes_per_s"].per_s > rates["tokenize.bytes_per_s"].per_s
+
+
+def test_plan_of_much_text_reckons_with_tiktoken_and_workers() -> None:
+    rates = {"tokenize.bytes_per_s": 1e6, "tokenize.fast_bytes_per_s": 5e6}
+    device: Any = SimpleNamespace(
+        process_bytes=3e8,
+        rate=lambda name: Rate(per_s=rates[name], spread=0.2, unit="B") if name in rates else None,
+    )
+    split = {"documents": 10_000, "bytes": 100_000_000}
+    tokenizer = TokenizerSpec(vocab_size=4096, bytes_per_token=4.0)
+
+    def plan(files: int, **executor: Any) -> Any:
+        specs = {"corpus": CorpusSpec(splits={"train": {**split, "files": files}}), "tokenizer": tokenizer}
+        return STAGE.plan(STAGE.Settings(executor=executor), specs, device).estimate
+
+    one, four = plan(1, workers=4), plan(9, workers=4)
+    assert one.seconds.value == pytest.approx(21)
+    assert one.seconds.high == pytest.approx(100.2 * 1.35)
+    assert four.seconds.value == pytest.approx(6)
+    assert plan(9, kind="inline").seconds.value == pytest.approx(21)
+    assert four.peak_memory.value > one.peak_memory.value + 3e8
+    del rates["tokenize.fast_bytes_per_s"]
+    assert plan(1).seconds.value == pytest.approx(100.2)

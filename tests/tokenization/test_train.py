@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ from arriero.artifacts import Artifact
 from arriero.cost.device import Rate
 from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import CorpusSpec, get_stage, open_input
+from arriero.tokenization.bpe import train_bpe, train_bpe_fast
+from arriero.tokenization.fast import FastEncoder
 from arriero.tokenization.sample_text import sample_texts
 from arriero.tokenization.tokenizer import Tokenizer
 
@@ -90,3 +93,38 @@ def test_plan_is_near_the_truth(
 
 def test_probe_measures_a_rate() -> None:
     assert STAGE.probe()["tokenizer.bytes_per_s"].per_s > 10_000
+
+
+def test_the_fast_trainer_is_as_good_and_deterministic() -> None:
+    pytest.importorskip("rustbpe")
+    texts = [*sample_texts(200_000), "x" * 30 + " " * 20_000 + "y"]
+    exact = train_bpe(texts, 1500, "llama3", 2)
+    fast = train_bpe_fast(texts, 1500, "llama3")
+    assert fast.vocab_size == 1500
+    assert fast.special_ids == exact.special_ids
+    assert train_bpe_fast(iter(texts), 1500, "llama3").fingerprint == fast.fingerprint
+    tokens = [sum(map(len, one.encode_batch(texts))) for one in (exact, fast)]
+    assert tokens[1] == pytest.approx(tokens[0], rel=0.003)
+    assert [fast.decode(fast.encode(text)) for text in texts] == texts
+    assert FastEncoder(fast).encode_batch(texts) == fast.encode_batch(texts)
+
+
+def test_the_stage_trains_fast(
+    make_context: Callable[..., Any], corpus_artifact: Callable[..., Artifact]
+) -> None:
+    pytest.importorskip("rustbpe")
+    context = make_context()
+    corpus = corpus_artifact(train=sample_texts(60_000))
+    outcome = STAGE.run(SETTINGS(vocab_size=600, trainer="fast"), {"corpus": corpus}, context)
+    assert outcome.facts["merges"] == 600 - 261
+    assert Tokenizer.load(context.folder).fingerprint == outcome.facts["fingerprint"]
+
+
+def test_the_fast_trainer_takes_no_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = get_stage("tokenizer").Settings
+    for given in ({"min_frequency": 3}, {"max_bytes": 10**10}, {"algorithm": "wordpiece"}):
+        with pytest.raises(ValueError, match="trainer"):
+            settings(trainer="fast", **given)
+    monkeypatch.setitem(sys.modules, "rustbpe", None)
+    with pytest.raises(ArrieroError, match=r"needs the package rustbpe: .*arriero\[data\]"):
+        train_bpe_fast(["a"], 300, "llama3")

@@ -2,6 +2,6 @@
 
 from arriero.artifacts.artifact import Artifact
 from arriero.artifacts.manifest import LicenseRecord, Manifest
-from arriero.artifacts.paths import InputPath
+from arriero.artifacts.paths import InputPath, InputTree
 
-__all__ = ["Artifact", "InputPath", "LicenseRecord", "Manifest"]
+__all__ = ["Artifact", "InputPath", "InputTree", "LicenseRecord", "Manifest"]

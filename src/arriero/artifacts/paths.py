@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from arriero.errors import ArrieroError
+
 if TYPE_CHECKING:
     _PathBase = Path
 else:
@@ -36,9 +38,54 @@ class InputPath(_PathBase):
         return cls(Path(base) / Path(value).expanduser())
 
 
+class InputTree(InputPath):
+    """A setting that names one raw input file, or a folder or pattern (``*``, ``**``) of many.
+
+    The stage's key holds the content hashes of all files with their names below the folder.
+    """
+
+    def files(self) -> list[tuple[str, InputPath]]:
+        """(name below the folder, file), by name; hidden files and symbolic links are left out of folders.
+
+        Raises:
+            ArrieroError: there is no such file, or no file in the folder or pattern.
+        """
+        if self.is_file():
+            return [(self.name, InputPath(self))]
+        base, pattern = self._base_and_pattern()
+        if not base.is_dir():
+            raise ArrieroError(f"{self}: no such file or folder")
+        found = sorted(
+            (path.relative_to(base).as_posix(), InputPath(path))
+            for path in base.glob(pattern)
+            if path.is_file() and not path.is_symlink() and not _hidden(path.relative_to(base))
+        )
+        if not found:
+            raise ArrieroError(f"{self} holds no file")
+        return found
+
+    def base(self) -> Path:
+        """The folder below which the names of :meth:`files` count."""
+        return Path(self).parent if self.is_file() else self._base_and_pattern()[0]
+
+    def _base_and_pattern(self) -> tuple[Path, str]:
+        parts = Path(self).parts
+        first = next((n for n, part in enumerate(parts) if set(part) & set("*?[")), None)
+        if first is None:
+            return Path(self), "**/*"
+        return Path(*parts[:first]), "/".join(parts[first:])
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def raw_files(value: Any) -> Iterator[InputPath]:
     """Every raw input file named anywhere inside a settings object."""
-    if isinstance(value, InputPath):
+    if isinstance(value, InputTree):
+        for _, path in value.files():
+            yield path
+    elif isinstance(value, InputPath):
         yield value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:

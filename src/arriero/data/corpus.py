@@ -10,14 +10,15 @@ from arriero.data.documents import Document
 from arriero.data.files import iter_lines
 from arriero.data.jsonl import parse_line
 from arriero.errors import ArrieroError, DamagedArtifactError, did_you_mean
-from arriero.tokenization.texts import corpus_file
+from arriero.tokenization.texts import corpus_files
 
 SPLITS = ("train", "validation")
 DROPPED_FILE = "dropped.jsonl.gz"
 
 
 class Corpus:
-    """The folder of a corpus artifact: ``<split>.jsonl.gz`` for every split, and the record of what was dropped."""
+    """The folder of a corpus artifact: the files of every split (``train-00000.jsonl.zst`` ..., or ``train.jsonl.gz``
+    alone), and the record of what was dropped."""
 
     def __init__(self, folder: Path) -> None:
         """
@@ -25,32 +26,45 @@ class Corpus:
             ArrieroError: there is no corpus.
         """
         self.folder = Path(folder)
-        self.splits = [split for split in SPLITS if corpus_file(self.folder, split).is_file()]
-        if not self.splits:
-            raise ArrieroError(
-                f"{folder} holds no corpus: it has no {corpus_file(self.folder, SPLITS[0]).name}"
-            )
+        self.files = {split: found for split in SPLITS if (found := corpus_files(self.folder, split))}
+        """Split -> its files, in order."""
+        if SPLITS[0] not in self.files:
+            raise ArrieroError(f"{folder} holds no corpus: it has no {SPLITS[0]}-00000.jsonl.zst")
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that are there."""
+        return list(self.files)
 
     def iter_documents(self, split: str) -> Iterator[Document]:
         """Documents of a split, in order.
 
         Raises:
             ArrieroError: no such split.
-            DamagedArtifactError: the file is damaged.
+            DamagedArtifactError: a file is damaged.
         """
-        if split not in self.splits:
-            raise ArrieroError(f"{self.folder} has no split '{split}'{did_you_mean(split, self.splits)}")
-        path = corpus_file(self.folder, split)
-        for line in iter_lines(path):
-            record = parse_line(path, line)
-            try:
-                yield Document.of_record(record or {})
-            except TypeError:
-                raise DamagedArtifactError(
-                    f"{path} line {line.number} is no document; make the corpus anew"
-                ) from None
+        if split not in self.files:
+            raise ArrieroError(f"{self.folder} has no split '{split}'{did_you_mean(split, self.files)}")
+        for path in self.files[split]:
+            yield from file_documents(path)
 
     def iter_dropped(self) -> Iterator[dict[str, object]]:
         """What curation dropped: id, source, reason, value, threshold, survivor, text (its beginning)."""
         for line in iter_lines(self.folder / DROPPED_FILE):
             yield json.loads(line.data)
+
+
+def file_documents(path: Path) -> Iterator[Document]:
+    """Documents of one file of a corpus, in order.
+
+    Raises:
+        ArrieroError: the file is damaged.
+    """
+    for line in iter_lines(path):
+        record = parse_line(path, line)
+        try:
+            yield Document.of_record(record or {})
+        except TypeError:
+            raise DamagedArtifactError(
+                f"{path} line {line.number} is no document; make the corpus anew"
+            ) from None

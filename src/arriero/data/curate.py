@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from arriero.artifacts import InputPath, LicenseRecord
+from arriero.artifacts import LicenseRecord
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile, Rate
-from arriero.data.documents import Source
-from arriero.data.files import content_bytes
-from arriero.data.forecast import Forecast, check_something_left, foresee
-from arriero.data.rules import Rules
-from arriero.errors import ArrieroError, Interrupted
+from arriero.data.audit.alarms import AlarmSettings
+from arriero.data.decontaminate.settings import Decontamination
+from arriero.data.dedup.settings import Dedup
+from arriero.data.execute.settings import ExecutorSettings, cores
+from arriero.data.extract import ExtractSettings
+from arriero.data.facts.settings import FactsSettings
+from arriero.data.filters.settings import FilterSettings
+from arriero.data.pii.settings import PiiSettings
+from arriero.data.source import Source
+from arriero.errors import ArrieroError
 from arriero.stage import (
     Context,
     CorpusSpec,
@@ -33,42 +35,50 @@ from arriero.stage import (
 )
 
 if TYPE_CHECKING:
-    from arriero.data.selection import Selection
-    from arriero.data.source_pass import SourcePass
+    from arriero.data.audit.report import DropReport
+    from arriero.data.execute.progress import Progress
+    from arriero.data.pipeline.forecast import Forecast
+    from arriero.data.pipeline.run import Curation
+    from arriero.data.pipeline.settings import PartSettings
 
 _DUPLICATES = 0.10
 """Share of duplicates that a plan allows for below its middle: a glance cannot see them."""
+_WORKER_BYTES = 150 << 20
+"""Resident bytes of a worker before it holds any text."""
+_SMALL = 16 << 20
+"""Bytes of raw files below which processes are not worth starting."""
 
 
-class Dedup(BaseModel):
-    """De-duplication over all sources."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    exact: bool = Field(default=True, description="drop texts that are equal after normalisation")
-    threshold: float | None = Field(
-        default=0.8,
-        gt=0,
-        le=1,
-        description="Jaccard similarity from which texts are near-duplicates; null: not looked for",
-    )
-    shingle_words: int = Field(default=5, ge=1, le=32, description="words in a shingle")
-    bands: int = Field(
-        default=14, ge=1, le=256, description="MinHash bands; one shared band makes a candidate"
-    )
-    rows: int = Field(default=8, ge=1, le=64, description="MinHash values in a band")
-
-
-class CurateSettings(StageSettings):
+class CurateSettings(FilterSettings, StageSettings):
     """Settings of the stage ``curate``."""
 
     sources: list[Source] = Field(min_length=1, description="the raw files")
-    rules: Rules = Field(
-        default=Rules(), description="what a document must be like; null switches a rule off"
+    extract: ExtractSettings = Field(default=ExtractSettings(), description="how text is made of records")
+    pii: PiiSettings | None = Field(
+        default=None, description="personal data that is found and masked; null: not looked for"
     )
     dedup: Dedup = Field(default=Dedup(), description="how duplicates are found")
+    decontaminate: Decontamination | None = Field(
+        default=None, description="benchmarks that must not be in the corpus; null: not looked for"
+    )
     validation_share: float = Field(
         default=0.05, ge=0, le=0.5, description="share of the documents held out for validation"
+    )
+    alarms: AlarmSettings = Field(
+        default=AlarmSettings(),
+        description="from which figures on the drop report raises an alarm",
+        json_schema_extra={"in_key": False},
+    )
+    split_bytes: int = Field(
+        default=64 << 20, ge=1 << 10, description="bytes of raw file that a worker takes at a time"
+    )
+    shard_bytes: int = Field(
+        default=256 << 20, ge=1 << 10, description="bytes of text that a file of the corpus holds, about"
+    )
+    executor: ExecutorSettings = Field(
+        default=ExecutorSettings(),
+        description="who does the work: processes here, Ray, or this process alone; the result is the same",
+        json_schema_extra={"in_key": False},
     )
 
     @field_validator("sources")
@@ -79,69 +89,70 @@ class CurateSettings(StageSettings):
             raise ValueError(f"two sources have the name '{twice[0]}'")
         return sources
 
+    def part_settings(self) -> PartSettings:
+        """What every worker is given."""
+        from arriero.data.pipeline.settings import PartSettings
+
+        filters = FilterSettings(**{name: getattr(self, name) for name in FilterSettings.model_fields})
+        dedup = self.dedup
+        facts = FactsSettings(self.rules.words, dedup.shingle_words, dedup.bands, dedup.rows)
+        return PartSettings(extract=self.extract, filters=filters, pii=self.pii, facts=facts)
+
 
 @register
 class Curate(Stage[CurateSettings]):
-    """Read raw files, normalise, drop what breaks the rules and what is there twice, split by document.
+    """Read raw files, extract text, cut and mask, drop what breaks the rules and what is there twice, split.
 
-    Every drop is recorded with its reason in dropped.jsonl.gz. Near-duplicates are resolved before the split, so
-    none of them stands on both sides. A run that was killed goes on after the last whole source.
+    Every record has its line in the ledger: where it comes from, its facts, every edit, and why it was dropped.
+    Duplicates are resolved before the split, so none of them stands on both sides. A run that was killed goes on
+    after the last whole splits of the files. Look at the result with `arriero data inspect`.
     """
 
     kind = "curate"
-    version = 1
+    version = 2
     makes = "corpus"
     help = "raw files to a clean, de-duplicated, split corpus"
     Settings = CurateSettings
 
     def plan(self, settings: CurateSettings, specs: Specs, device: DeviceProfile) -> Plan:
-        forecasts = [foresee(source, settings.rules) for source in settings.sources]
+        from arriero.data.pipeline.forecast import check_something_left, foresee
+
+        part_settings = settings.part_settings()
+        forecasts = [foresee(source, part_settings) for source in settings.sources]
         check_something_left(settings.sources, forecasts)
         notes = [
-            "documents and bytes are scaled up from the first 256 kB of every source, with the rules of the run;"
+            "documents and bytes are scaled up from the beginning of every source, with the rules of the run;"
             f" duplicates are not foreseen (they may take {_DUPLICATES:.0%} more, or much more)"
         ]
         flops = Quantity.exact(0.0, "FLOP", "modelled", "no floating-point work")
         estimate = Estimate(
-            seconds=_seconds(forecasts, device), peak_memory=_memory(forecasts, settings, device), flops=flops
+            seconds=_seconds(forecasts, settings, device),
+            peak_memory=_memory(forecasts, settings, device),
+            flops=flops,
         )
         return Plan(_spec(forecasts, settings.validation_share), estimate, notes)
 
     def run(self, settings: CurateSettings, inputs: Inputs, context: Context) -> Outcome:
-        from arriero.data.selection import select, write_corpus
+        from arriero.data.execute import make_executor
+        from arriero.data.pipeline.run import Hooks, decide, deliver, make_parts, write
 
-        passes = _passes(settings, context)
-        selection = select(passes, settings.dedup, settings.validation_share, context.seed, _stopper(context))
-        accounts = selection.accounts(passes)
-        if not selection.kept.any():
-            raise ArrieroError(_why_empty(accounts[-1], settings.rules))
-        licenses = write_corpus(passes, selection, context.folder, _stopper(context))
-        return Outcome(
-            CorpusSpec(splits=_splits(passes, selection), bytes_read=accounts[-1].bytes_in),
-            _facts(accounts, passes, selection),
-            [
-                LicenseRecord(name=license, of=source.name, url=source.url)
-                for source in settings.sources
-                for license in licenses.get(source.name, [source.license])
-            ],
-        )
+        curation = _curation(settings, context.seed)
+        executor = make_executor(_executor(settings))
+        hooks = Hooks(partial(_tell, context), context.stop_requested)
+        parts = make_parts(curation, executor, context.state, hooks)
+        steps = decide(curation, parts, executor, context.state, hooks)
+        accounts = write(curation, parts, executor, context.state, hooks)
+        deliver(context.state, context.folder)
+        report = _audit(settings, accounts, context)
+        for alarm in [*(alarm["message"] for alarm in report.alarms), *steps["dedup"]["alarms"]]:
+            context.say(f"  alarm: {alarm}")
+        spec = CorpusSpec(splits=_splits(accounts), bytes_read=report.total.came.text_bytes)
+        return Outcome(spec, {**report.to_json(), "steps": steps}, _licenses(settings, accounts))
 
     def probe(self) -> dict[str, Rate]:
-        from arriero.data.jsonl import open_writer, write_record
-        from arriero.tokenization.sample_text import sample_texts
+        from arriero.data.pipeline.probe import probe_rates
 
-        texts = sample_texts(1_500_000)
-        with TemporaryDirectory() as name:
-            path = Path(name) / "sample.jsonl.gz"
-            with open_writer(path) as file:
-                for text in texts:
-                    write_record(file, {"text": text})
-            source = Source(path=InputPath(path), name="sample", license="unknown")
-            context = _Quiet(Path(name))
-            started = time.perf_counter()
-            self.run(CurateSettings(sources=[source]), {}, context)
-            seconds = time.perf_counter() - started
-        return {"curate.bytes_per_s": Rate(per_s=sum(map(len, texts)) / seconds, spread=0.35, unit="B")}
+        return probe_rates()
 
 
 # ---------------------------------------------------------------------------------------------- the plan
@@ -159,114 +170,122 @@ def _spec(forecasts: list[Forecast], validation_share: float) -> CorpusSpec:
     return CorpusSpec(splits=splits, bytes_read=round(sum(f.bytes for f in forecasts)))
 
 
-def _seconds(forecasts: list[Forecast], device: DeviceProfile) -> Quantity:
-    rate = device.rate("curate.bytes_per_s")
-    if rate is None:
+def _seconds(forecasts: list[Forecast], settings: CurateSettings, device: DeviceProfile) -> Quantity:
+    """Text goes through facts, rules and de-duplication; HTML is read first, which takes longer than all of that."""
+    rates = {kind: device.rate(f"curate.{kind}_per_s") for kind in ("bytes", "html_bytes")}
+    text = rates["bytes"]
+    if text is None:
         return Quantity.unknown("s", "no rate curate.bytes_per_s in the device profile")
-    n_bytes = sum(f.bytes for f in forecasts)
-    return Quantity.band(0.1 + n_bytes / rate.per_s, max(rate.spread, 0.35), "s", "modelled", "measured rate")
+    seconds = sum(f.bytes for f in forecasts) / text.per_s
+    html = sum(f.html_bytes for f in forecasts)
+    if html:
+        if rates["html_bytes"] is None:
+            return Quantity.unknown("s", "no rate curate.html_bytes_per_s in the device profile")
+        seconds += html / rates["html_bytes"].per_s
+    executor = _executor(settings)
+    if executor.kind != "inline":
+        seconds = 1.0 + seconds / (executor.workers or cores())
+    return Quantity.band(0.2 + seconds, max(text.spread, 0.4), "s", "modelled", "measured rate")
 
 
 def _memory(forecasts: list[Forecast], settings: CurateSettings, device: DeviceProfile) -> Quantity:
-    """The process, some copies of the longest text with its words, and the tables of de-duplication."""
-    signature = 4 * settings.dedup.bands * settings.dedup.rows + 24 * settings.dedup.bands
-    documents = sum(f.kept_documents for f in forecasts)
+    """This process, its workers with some copies of the longest text, and one partition of a global step."""
     longest = max((f.longest for f in forecasts), default=0)
-    resident = device.process_bytes + 40 * longest + (signature + 400) * documents
-    return Quantity.band(resident, 0.3, "B", "modelled", "process, longest text, tables of de-duplication")
+    executor = _executor(settings)
+    workers = 0 if executor.kind == "inline" else executor.workers or cores()
+    documents = sum(f.documents for f in forecasts)
+    partition = min(settings.dedup.memory_bytes, 2_000 * documents)
+    resident = device.process_bytes + (workers or 1) * (12 * longest + _WORKER_BYTES) + partition
+    return Quantity.band(resident, 0.3, "B", "modelled", "processes, longest text, a partition of a global step")
 
 
 # ---------------------------------------------------------------------------------------------- the run
 
 
-def _passes(settings: CurateSettings, context: Context) -> list[SourcePass]:
-    from arriero.data.minhash import MinHash, Shingler
-    from arriero.data.source_pass import run_source_pass
+def _curation(settings: CurateSettings, seed: int) -> Curation:
+    from arriero.data.pipeline.run import Curation
 
-    dedup = settings.dedup
-    hashes = None
-    if dedup.threshold is not None:
-        hashes = Shingler(dedup.shingle_words), MinHash(dedup.bands, dedup.rows)
-    expected = sum(content_bytes(Path(source.path)) for source in settings.sources if source.path.is_file())
-    passes: list[SourcePass] = []
-    done = 0
-    for number, source in enumerate(settings.sources):
-
-        def tick(n_bytes: int, before: int = done, name: str = source.name) -> None:
-            if context.stop_requested():
-                raise Interrupted(f"stopped in source {name}; the sources before it are kept")
-            context.progress(before + n_bytes, max(expected, before + n_bytes), "B", source=name)
-
-        folder = context.state / "sources" / f"{number:04d}-{source.name}"
-        passes.append(run_source_pass(source, settings.rules, hashes, folder, tick))
-        done += passes[-1].account.bytes_in
-    if not sum(len(one) for one in passes) and not done:
-        raise ArrieroError(f"no document in {', '.join(str(source.path) for source in settings.sources)}")
-    return passes
-
-
-def _stopper(context: Context) -> Callable[[int, int], None]:
-    def tick(done: int, total: int) -> None:
-        if context.stop_requested():
-            raise Interrupted("stopped while looking for duplicates; the sources read so far are kept")
-        context.progress(done, total, "documents")
-
-    return tick
-
-
-def _splits(passes: list[SourcePass], selection: Selection) -> dict[str, SplitSpec]:
-    import numpy as np
-
-    sizes = np.concatenate([one.text_bytes for one in passes])
-    return {
-        split: SplitSpec(documents=int(mask.sum()), bytes=int(sizes[mask].sum()))
-        for split, mask in selection.splits().items()
-    }
-
-
-def _facts(accounts: list[Any], passes: list[SourcePass], selection: Selection) -> dict[str, Any]:
-    total = accounts[-1]
-    return {
-        "sources": [account.facts() for account in accounts[:-1]],
-        "total": total.facts(),
-        "kept_share": {
-            "documents": round(total.documents_kept / total.documents_in, 4),
-            "bytes": round(total.bytes_kept / total.bytes_in, 4),
-        },
-        "splits": {name: spec.model_dump() for name, spec in _splits(passes, selection).items()},
-    }
-
-
-def _why_empty(total: Any, rules: Rules) -> str:
-    """The one line that says which rule dropped most."""
-    reason = max(total.documents_dropped, key=lambda r: (total.documents_dropped[r], r))
-    threshold = getattr(rules, reason, None)
-    which = f"{reason} ({threshold:g})" if threshold is not None else reason
-    return (
-        f"nothing is left after curation: of {total.documents_in:,} documents {which} dropped"
-        f" {total.documents_dropped[reason]:,}; loosen the rules or give other sources"
+    return Curation(
+        settings.sources,
+        settings.part_settings(),
+        settings.dedup,
+        settings.decontaminate,
+        settings.validation_share,
+        seed,
+        settings.split_bytes,
+        settings.shard_bytes,
     )
 
 
-class _Quiet:
-    """A context that shows nothing, for the probe."""
+def _executor(settings: CurateSettings) -> ExecutorSettings:
+    """What was asked for; this process alone where there is too little to start others for."""
+    asked = settings.executor
+    if asked != ExecutorSettings():
+        return asked
+    total = sum(path.stat().st_size for source in settings.sources for _, path in source.files() if path.is_file())
+    return ExecutorSettings(kind="inline") if total < _SMALL else asked
 
-    def __init__(self, root: Path) -> None:
-        self.folder, self.state, self.seed = root / "folder", root / "state", 0
-        self.folder.mkdir()
-        self.state.mkdir()
 
-    def progress(self, done: float, total: float | None, unit: str, **figures: float | str) -> None:
-        """Shows nothing."""
+def _tell(context: Context, step: str, progress: Progress) -> None:
+    figures: dict[str, float | str] = {"step": step}
+    if progress.drop_rate is not None:
+        figures["dropped"] = f"{progress.drop_rate:.1%}"
+    if progress.of_bytes:
+        context.progress(progress.bytes, progress.of_bytes, "B", **figures)
+    else:
+        context.progress(progress.tasks, progress.of_tasks, "tasks", **figures)
 
-    def log(self, **figures: Any) -> None:
-        """Writes nothing."""
 
-    def say(self, line: str) -> None:
-        """Says nothing."""
+def _audit(settings: CurateSettings, accounts: list[dict[str, Any]], context: Context) -> DropReport:
+    """The closed report and the samples.
 
-    def stop_requested(self) -> bool:
-        return False
+    Raises:
+        ArrieroError: nothing is left, or the report does not close.
+    """
+    from arriero.data.audit.report import Written
+    from arriero.data.audit.write import AuditSettings, write_audit
 
-    def count_flops(self, flops: float) -> None:
-        """Counts nothing."""
+    written = {name: Written(spec.documents, spec.bytes) for name, spec in _splits(accounts).items()}
+    report = write_audit(
+        context.folder,
+        AuditSettings(alarms=settings.alarms),
+        context.seed,
+        rules=settings.rules,
+        written=written,
+    ).report
+    if not report.total.kept.documents:
+        raise ArrieroError(_why_empty(report, settings))
+    return report
+
+
+def _splits(accounts: list[dict[str, Any]]) -> dict[str, SplitSpec]:
+    names = accounts[0]["splits"]
+    return {
+        name: SplitSpec(**{key: sum(a["splits"][name][key] for a in accounts) for key in ("documents", "bytes")})
+        for name in names
+    }
+
+
+def _licenses(settings: CurateSettings, accounts: list[dict[str, Any]]) -> list[LicenseRecord]:
+    """Those of the documents that were kept; of a source without any, the source's own."""
+    found: dict[str, set[str]] = {source.name: set() for source in settings.sources}
+    for account in accounts:
+        for name, names in account["licenses"].items():
+            found[name].update(names)
+    return [
+        LicenseRecord(name=license, of=source.name, url=source.url)
+        for source in settings.sources
+        for license in sorted(found[source.name]) or [source.license]
+    ]
+
+
+def _why_empty(report: DropReport, settings: CurateSettings) -> str:
+    """The one line that says which rule dropped most."""
+    total = report.total
+    if not total.came.documents:
+        return f"no document in {', '.join(str(source.path) for source in settings.sources)}"
+    stage, reason = max(total.dropped, key=lambda key: (total.dropped[key].documents, key))
+    return (
+        f"nothing is left after curation: of {total.came.documents:,} documents {reason} dropped"
+        f" {total.dropped[stage, reason].documents:,}; loosen the rules or give other sources"
+    )

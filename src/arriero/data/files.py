@@ -6,13 +6,14 @@ import gzip
 import importlib
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from arriero.errors import ArrieroError
+from arriero.tokenization.zstd import ZstdReader
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 20
@@ -57,7 +58,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             zstandard = needs_extra("zstandard", path)
             damage = (*damage, zstandard.ZstdError)
             with path.open("rb") as raw:
-                yield io.BufferedReader(_ZstdReader(raw, zstandard.ZstdDecompressor().decompressobj), _BLOCK)
+                yield io.BufferedReader(ZstdReader(raw, zstandard.ZstdDecompressor().decompressobj), _BLOCK)
         elif path.suffix == ".gz":
             with gzip.open(path, "rb") as packed:
                 yield io.BufferedReader(packed, _BLOCK)
@@ -72,41 +73,6 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         raise ArrieroError(f"{path} is a folder; a file is expected") from None
     except PermissionError:
         raise ArrieroError(f"{path} may not be read (permission denied)") from None
-
-
-class _ZstdReader(io.RawIOBase):
-    """Frames of a zstd file one after the other; unlike the library's own reader it notices a frame cut short."""
-
-    def __init__(self, raw: BinaryIO, new_frame: Callable[[], Any]) -> None:
-        self._raw, self._new_frame = raw, new_frame
-        self._frame: Any = None
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            packed = self._raw.read(_BLOCK)
-            if not packed:
-                if self._frame is not None:
-                    raise EOFError("the last frame has no end")
-                return 0
-            self._unpack(packed)
-        taken = self._ready[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._ready = self._ready[len(taken) :]
-        return len(taken)
-
-    def _unpack(self, packed: bytes) -> None:
-        parts = []
-        while packed:
-            self._frame = self._frame or self._new_frame()
-            parts.append(self._frame.decompress(packed))
-            packed = b""
-            if self._frame.eof:
-                packed, self._frame = self._frame.unused_data, None
-        self._ready = memoryview(b"".join(parts))
 
 
 def iter_lines(path: Path) -> Iterator[Line]:

@@ -53,6 +53,12 @@ class MixSettings(StageSettings):
         gt=0,
         description="shares in proportion to tokens^(1/temperature): above 1 small sources get more than their size",
     )
+    account_length: int = Field(
+        default=1024,
+        ge=1,
+        description="context length for which the account (account.json) counts windows, repeats and waste",
+        json_schema_extra={"in_key": False},
+    )
 
     @model_validator(mode="after")
     def _one_rule(self) -> MixSettings:
@@ -97,6 +103,7 @@ class Mix(Stage[MixSettings]):
 
     def run(self, settings: MixSettings, inputs: Inputs, context: Context) -> Outcome:
         from arriero.artifacts.commit import write_bytes_atomic
+        from arriero.data.mixture_account import ACCOUNT_FILE, account
         from arriero.data.shards import META_FILE, read_meta
         from arriero.data.tokenize import tokenizer_folder
         from arriero.tokenization.tokenizer import Tokenizer
@@ -113,11 +120,16 @@ class Mix(Stage[MixSettings]):
         tokenizer = Tokenizer.load(tokenizer_folder(first.path))
         tokenizer.save(tokenizer_folder(context.folder))
         write_bytes_atomic(context.folder / META_FILE, (meta.model_dump_json(indent=2) + "\n").encode())
-        for line in mixture_lines(spec):
+        found = account(spec, meta.tokenizer, settings.account_length, context.seed)
+        write_bytes_atomic(context.folder / ACCOUNT_FILE, (found.model_dump_json(indent=2) + "\n").encode())
+        for line in [*mixture_lines(spec), *found.lines()]:
             context.say(line)
-        return Outcome(
-            spec, {"tokenizer": meta.tokenizer, "shares": {n: s.share for n, s in spec.mixture.items()}}
-        )
+        facts = {
+            "tokenizer": meta.tokenizer,
+            "shares": {n: s.share for n, s in spec.mixture.items()},
+            "account": found.model_dump(mode="json"),
+        }
+        return Outcome(spec, facts)
 
 
 def mixed_spec(settings: MixSettings, sources: Mapping[str, TokensSpec]) -> TokensSpec:

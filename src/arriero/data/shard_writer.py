@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from arriero.artifacts.commit import write_bytes_atomic
 from arriero.data.documents import Document
 from arriero.data.shards import ShardMeta, SplitMeta, TokensMeta, index_file, token_type
+from arriero.tokenization.fast import FastEncoder, SlowEncoder
 from arriero.tokenization.tokenizer import Tokenizer
 
 BATCH_BYTES = 1 << 20
@@ -21,15 +22,29 @@ BATCH_BYTES = 1 << 20
 
 
 class ShardWriter:
-    """Encodes one split. Whole shards lie in ``state`` with a list of them, which is written after them."""
+    """Encodes one split, or one file of it. Whole shards lie in ``state`` with a list of them, which is written after
+    them.
 
-    def __init__(self, state: Path, split: str, tokenizer: Tokenizer, shard_tokens: int) -> None:
+    Args:
+        label: the split's name, or that of a file of it: part of the shards' names.
+        encoder: what encodes; by default the tokenizer itself.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        label: str,
+        tokenizer: Tokenizer,
+        shard_tokens: int,
+        encoder: FastEncoder | SlowEncoder | None = None,
+    ) -> None:
         self._state = state
-        self._split = split
-        self._tokenizer = tokenizer
+        self._label = label
+        self._bos_eos = tokenizer.bos_id, tokenizer.eos_id
+        self._encode_batch = (encoder or tokenizer).encode_batch
         self._limit = shard_tokens
         self._dtype = np.dtype(token_type(tokenizer.vocab_size)).newbyteorder("<")
-        self._list = state / f"{split}.json"
+        self._list = state / f"{label}.json"
         self._shards = _finished(self._list)
         self._start_shard()
 
@@ -42,9 +57,7 @@ class ShardWriter:
         n_bytes = done.bytes
         for batch in _batches(islice(documents, done.documents, None)):
             tick(n_bytes)
-            for document, ids in zip(
-                batch, self._tokenizer.encode_batch([d.text for d in batch]), strict=True
-            ):
+            for document, ids in zip(batch, self._encode_batch([d.text for d in batch]), strict=True):
                 size = len(document.text.encode())
                 self._add(ids, size)
                 n_bytes += size
@@ -55,37 +68,59 @@ class ShardWriter:
         length = len(ids) + 2
         if self._starts[-1] and self._starts[-1] + length > self._limit:
             self._end_shard()
-        self._ids.append(np.array([self._tokenizer.bos_id, *ids, self._tokenizer.eos_id], self._dtype))
+        bos, eos = self._bos_eos
+        self._ids.append(bos)
+        self._ids.extend(ids)
+        self._ids.append(eos)
         self._starts.append(self._starts[-1] + length)
         self._bytes += n_bytes
 
     def _start_shard(self) -> None:
-        self._ids: list[NDArray[np.unsignedinteger]] = []
-        self._starts = [0]
+        self._ids = array("I")
+        self._starts = array("Q", [0])
         self._bytes = 0
 
     def _end_shard(self) -> None:
         if not self._ids:
             return
-        name = f"tokens-{self._split}-{len(self._shards):05d}.bin"
-        write_bytes_atomic(self._state / name, np.concatenate(self._ids).tobytes())
+        name = f"tokens-{self._label}-{len(self._shards):05d}.bin"
+        ids = np.frombuffer(self._ids, np.uintc).astype(self._dtype)
+        write_bytes_atomic(self._state / name, ids.tobytes())
         write_bytes_atomic(self._state / index_file(name), np.array(self._starts, "<u8").tobytes())
-        shard = ShardMeta(file=name, documents=len(self._ids), tokens=self._starts[-1], bytes=self._bytes)
+        documents = len(self._starts) - 1
+        shard = ShardMeta(file=name, documents=documents, tokens=self._starts[-1], bytes=self._bytes)
         self._shards = [*self._shards, shard]
         write_bytes_atomic(self._list, SplitMeta(shards=self._shards).model_dump_json().encode())
         self._start_shard()
 
 
 def publish(state: Path, folder: Path, meta: TokensMeta) -> None:
-    """Put the finished shards into the artifact's folder. They stay in ``state`` too (as links where the file
-    system has them), so a kill between here and the commit costs nothing."""
+    """Put the finished shards into the artifact's folder under their own names; see :func:`gather`."""
     for split in meta.splits.values():
         for shard in split.shards:
-            for name in (shard.file, index_file(shard.file)):
-                try:
-                    os.link(state / name, folder / name)
-                except OSError:
-                    shutil.copyfile(state / name, folder / name)
+            _link(state, shard.file, folder, shard.file)
+
+
+def gather(state: Path, folder: Path, split: str, files: Sequence[SplitMeta]) -> SplitMeta:
+    """Put the shards of a split's files into the artifact's folder, numbered through.
+
+    They stay in ``state`` too (as links where the file system has them), so a kill between here and the commit costs
+    nothing.
+    """
+    shards: list[ShardMeta] = []
+    for shard in (shard for file in files for shard in file.shards):
+        name = f"tokens-{split}-{len(shards):05d}.bin"
+        _link(state, shard.file, folder, name)
+        shards.append(shard.model_copy(update={"file": name}))
+    return SplitMeta(shards=shards)
+
+
+def _link(state: Path, shard: str, folder: Path, name: str) -> None:
+    for old, new in ((shard, name), (index_file(shard), index_file(name))):
+        try:
+            os.link(state / old, folder / new)
+        except OSError:
+            shutil.copyfile(state / old, folder / new)
 
 
 def _finished(path: Path) -> list[ShardMeta]:

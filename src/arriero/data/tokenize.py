@@ -11,6 +11,7 @@ from pydantic import Field
 from arriero.artifacts import Artifact
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile, Rate
+from arriero.data.execute.settings import ExecutorSettings
 from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import (
     Context,
@@ -30,10 +31,15 @@ from arriero.stage import (
 )
 
 if TYPE_CHECKING:
+    from arriero.data.execute.progress import Progress
+    from arriero.data.execute.tasks import Task
     from arriero.data.shards import SplitMeta
 
 TOKENIZER_FOLDER = "tokenizer"
 """Where a tokens artifact keeps a copy of its tokenizer."""
+_RATE, _FAST_RATE = "tokenize.bytes_per_s", "tokenize.fast_bytes_per_s"
+_WORKER_BYTES = 120 << 20
+"""Resident in a worker process that has loaded a tokenizer."""
 _BYTES_PER_TOKEN_IN_WORK = 180
 """Of a batch while it is encoded: offsets, strings and ids in the `tokenizers` library; measured."""
 
@@ -46,6 +52,11 @@ class TokenizeSettings(StageSettings):
         ge=1,
         le=1 << 32,
         description="most tokens of a shard; a longer document has one of its own",
+    )
+    executor: ExecutorSettings = Field(
+        default=ExecutorSettings(),
+        description="who encodes: a task for each file of the corpus; the shards' bytes are the same for all",
+        json_schema_extra={"in_key": False},
     )
 
 
@@ -78,17 +89,12 @@ class Tokenize(Stage[TokenizeSettings]):
             for name, split in corpus.splits.items()
         }
         n_bytes = sum(split.bytes for split in splits.values())
-        rate = device.rate("tokenize.bytes_per_s")
-        seconds = Quantity.unknown("s", "no rate tokenize.bytes_per_s in the device profile")
-        if rate is not None:
-            seconds = Quantity.band(
-                0.2 + n_bytes / rate.per_s, max(rate.spread, 0.35), "s", "modelled", "measured rate"
-            )
+        workers = _workers(settings, corpus)
         return Plan(
             TokensSpec(vocab_size=tokenizer.vocab_size, splits=splits),
             Estimate(
-                seconds=seconds,
-                peak_memory=_memory(settings, splits, tokenizer.bytes_per_token, device),
+                seconds=_seconds(n_bytes, workers, device),
+                peak_memory=_memory(settings, splits, tokenizer.bytes_per_token, device, workers),
                 flops=Quantity.exact(0.0, "FLOP", "modelled", "no floating-point work"),
             ),
             [f"{tokenizer.bytes_per_token:.2f} bytes per token, and BOS and EOS of every document"],
@@ -97,34 +103,35 @@ class Tokenize(Stage[TokenizeSettings]):
     def run(self, settings: TokenizeSettings, inputs: Inputs, context: Context) -> Outcome:
         from arriero.artifacts.commit import write_bytes_atomic
         from arriero.data.corpus import Corpus
-        from arriero.data.shard_writer import ShardWriter, publish
+        from arriero.data.encode import choose_encoder, encode_tasks, encoded
+        from arriero.data.shard_writer import gather
         from arriero.data.shards import META_FILE, TokensMeta, token_type
         from arriero.tokenization.tokenizer import Tokenizer
 
         corpus_artifact: Artifact = inputs["corpus"]
         spec: CorpusSpec = open_input(corpus_artifact, CorpusSpec)
-        tokenizer = Tokenizer.load(inputs["tokenizer"].path)
+        folder = inputs["tokenizer"].path
+        tokenizer = Tokenizer.load(folder)
         corpus = Corpus(corpus_artifact.path)
-        total = sum(split.bytes for split in spec.splits.values())
-        done = 0
-        splits: dict[str, SplitMeta] = {}
-        for split in corpus.splits:
-
-            def tick(n_bytes: int, before: int = done, split: str = split) -> None:
-                if context.stop_requested():
-                    raise Interrupted(f"stopped in split {split}; the whole shards are kept")
-                context.progress(before + n_bytes, max(total, before + n_bytes), "B", split=split)
-
-            writer = ShardWriter(context.state, split, tokenizer, settings.shard_tokens)
-            splits[split] = writer.write(corpus.iter_documents(split), tick)
-            done += splits[split].bytes
+        n_bytes = sum(split.bytes for split in spec.splits.values())
+        library = choose_encoder(corpus, tokenizer, n_bytes).library
+        tasks = encode_tasks(corpus, folder, context.state, settings.shard_tokens, library == "tiktoken")
+        if _workers(settings, spec) > 1:
+            _encode_together(tasks, settings, context)
+        else:
+            _encode_here(tasks, n_bytes, context)
+        splits = {
+            split: gather(
+                context.state, context.folder, split, [encoded(t) for t in tasks if t.payload.split == split]
+            )
+            for split in corpus.splits
+        }
         if not splits["train"].tokens:
             raise ArrieroError(f"{corpus_artifact.path} has no training text to encode")
         meta = TokensMeta(
             dtype=token_type(tokenizer.vocab_size), vocab_size=tokenizer.vocab_size, tokenizer=tokenizer.fingerprint,
             bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, splits=splits,
         )  # fmt: skip
-        publish(context.state, context.folder, meta)
         tokenizer.save(context.folder / TOKENIZER_FOLDER)
         write_bytes_atomic(context.folder / META_FILE, (meta.model_dump_json(indent=2) + "\n").encode())
         return Outcome(
@@ -138,6 +145,7 @@ class Tokenize(Stage[TokenizeSettings]):
             {
                 "dtype": meta.dtype,
                 "tokenizer": tokenizer.fingerprint,
+                "encoded_by": library,
                 "shards": {name: len(split.shards) for name, split in splits.items()},
                 "bytes_per_token": {name: round(_ratio(split), 4) for name, split in splits.items()},
             },
@@ -145,15 +153,38 @@ class Tokenize(Stage[TokenizeSettings]):
 
     def probe(self) -> dict[str, Rate]:
         from arriero.tokenization.bpe import train_bpe
+        from arriero.tokenization.fast import FastEncoder, SlowEncoder, make_encoder
         from arriero.tokenization.sample_text import sample_texts
 
         texts = sample_texts(2_000_000)
         tokenizer = train_bpe(texts[:500], 4096, "llama3", 2)
-        started = time.perf_counter()
-        for start in range(0, len(texts), 256):
-            tokenizer.encode_batch(texts[start : start + 256])
-        per_s = sum(map(len, texts)) / (time.perf_counter() - started)
-        return {"tokenize.bytes_per_s": Rate(per_s=per_s, spread=0.4, unit="B")}
+
+        def rate(encoder: FastEncoder | SlowEncoder) -> Rate:
+            started = time.perf_counter()
+            for start in range(0, len(texts), 256):
+                encoder.encode_batch(texts[start : start + 256])
+            per_s = sum(map(len, texts)) / (time.perf_counter() - started)
+            return Rate(per_s=per_s, spread=0.4, unit="B")
+
+        found = {_RATE: rate(SlowEncoder(tokenizer))}
+        fast = make_encoder(tokenizer)
+        return found | ({_FAST_RATE: rate(fast)} if fast.library == "tiktoken" else {})
+
+
+def _seconds(n_bytes: int, workers: int, device: DeviceProfile) -> Quantity:
+    """By tiktoken where there is enough text to start it; the upper end is that of a tokenizer it cannot stand in for."""
+    from arriero.data.encode import WORTH_BYTES
+
+    slow, fast = device.rate(_RATE), device.rate(_FAST_RATE)
+    if slow is None:
+        return Quantity.unknown("s", f"no rate {_RATE} in the device profile")
+    spread = max(slow.spread, 0.35)
+    seconds = Quantity.band(0.2 + n_bytes / slow.per_s / workers, spread, "s", "modelled", "measured rate")
+    if fast is None or n_bytes < WORTH_BYTES:
+        return seconds
+    by_tiktoken = 1.0 + n_bytes / fast.per_s / workers
+    quick = Quantity.band(by_tiktoken, spread, "s", "modelled", "measured rate of tiktoken")
+    return quick.model_copy(update={"high": max(quick.high or 0.0, seconds.high or 0.0)})
 
 
 def _memory(
@@ -161,15 +192,57 @@ def _memory(
     splits: dict[str, TokenSplitSpec],
     bytes_per_token: float,
     device: DeviceProfile,
+    workers: int,
 ) -> Quantity:
-    """The process, a batch in work, and the shard that is being filled."""
+    """The process, and of each that encodes a batch in work and the shard that is being filled."""
     from arriero.data.shard_writer import BATCH_BYTES
 
     shard = 8 * min(settings.shard_tokens, max(split.tokens for split in splits.values()))
     batch = _BYTES_PER_TOKEN_IN_WORK * BATCH_BYTES / bytes_per_token
-    return Quantity.band(
-        device.process_bytes + shard + batch, 0.3, "B", "modelled", "process, one shard, one batch"
-    )
+    total = device.process_bytes + workers * (shard + batch) + (workers - 1) * _WORKER_BYTES
+    return Quantity.band(total, 0.3, "B", "modelled", f"process, {workers} x shard and batch")
+
+
+def _workers(settings: TokenizeSettings, corpus: CorpusSpec) -> int:
+    """Processes that encode: no more than files; this one alone where there is little text."""
+    from arriero.data.encode import WORTH_BYTES
+    from arriero.data.execute.settings import cores
+
+    if settings.executor.shard is None and settings.executor.kind == "inline":
+        return 1
+    files = sum(split.files for split in corpus.splits.values())
+    if files < 2 or sum(split.bytes for split in corpus.splits.values()) < WORTH_BYTES:
+        return 1
+    return min(settings.executor.workers or cores(), files)
+
+
+def _encode_together(tasks: list[Task], settings: TokenizeSettings, context: Context) -> None:
+    """On the executor that the settings ask for."""
+    from arriero.data.encode import encode_file, is_encoded
+    from arriero.data.execute.settings import make_executor
+
+    def tick(progress: Progress) -> None:
+        context.progress(
+            progress.bytes, progress.of_bytes, "B", tasks=f"{progress.tasks}/{progress.of_tasks}"
+        )
+
+    executor = make_executor(settings.executor)
+    executor.run(encode_file, tasks, done=is_encoded, tick=tick, stop=context.stop_requested)
+
+
+def _encode_here(tasks: list[Task], total: int, context: Context) -> None:
+    """One file after the other in this process, with the progress and the stop between batches."""
+    from arriero.data.encode import encode, encoded, is_encoded
+
+    done = 0
+    for task in tasks:
+
+        def tick(n_bytes: int, before: int = done, split: str = task.payload.split) -> None:
+            if context.stop_requested():
+                raise Interrupted(f"stopped in split {split}; the whole shards are kept")
+            context.progress(before + n_bytes, max(total, before + n_bytes), "B", split=split)
+
+        done += (encoded(task) if is_encoded(task) else encode(task.payload, tick)).bytes
 
 
 def _ratio(split: SplitMeta) -> float:

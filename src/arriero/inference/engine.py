@@ -53,8 +53,10 @@ class Engine:
         prefix_cache: keep what was computed for requests that begin with the same tokens.
         kv_dtype: of keys and values; ``auto`` is the model's own. int8 halves bf16's memory; what is stored is then off
             by at most 1/254 of the greatest number of its vector.
-        runner: what computes: the native kernels where they know the model (``auto``), or one of the two.
+        runner: what computes: the native kernels on a processor and the CUDA runner on a GPU, where they know the model
+            (``auto``), or one of the three.
         head: ``int8``: the native kernels read the head as int8 codes; faster, and slightly other answers.
+        fp8: the CUDA runner multiplies in float8, which needs Hopper; slightly other answers.
         reserve: how places are given, see :class:`~arriero.inference.scheduler.Scheduler`.
         adapters: LoRA adapters that requests may name; by default a store that is empty at first.
         draft: a small model with the same tokenizer, which guesses ahead.
@@ -73,6 +75,7 @@ class Engine:
         kv_dtype: KVType = "auto",
         runner: RunnerKind = "auto",
         head: HeadKind = "as_is",
+        fp8: bool = False,
         reserve: Reserve = "grow",
         adapters: AdapterStore | None = None,
         draft: Decoder | None = None,
@@ -86,7 +89,7 @@ class Engine:
         self.max_batch, self.max_waiting = max_batch, max_waiting
         self.pool: KVPool = make_pool(model, max_batch, max_tokens_total, kv_dtype)
         self.cache = PrefixCache(self.pool, prefix_cache)
-        self.runner = make_runner(runner, model, self.pool, self.adapters, head)
+        self.runner = make_runner(runner, model, self.pool, self.adapters, head, fp8)
         prompt_rows = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
         self._scheduler = Scheduler(self.cache, max_batch, token_budget, reserve, prompt_rows)
         self._counters = EngineCounters(blocks_total=self.pool.n_blocks)
@@ -110,16 +113,18 @@ class Engine:
         )
 
     @classmethod
-    def load(cls, folder: Path, *, draft: Path | None = None, **settings: Any) -> Engine:
+    def load(cls, folder: Path, *, draft: Path | None = None, device: str = "cpu", **settings: Any) -> Engine:
         """An engine for a decoder: an artifact, a Hugging Face folder, or a GGUF file with its tokenizer in it.
 
         Args:
             draft: a model that guesses ahead; it must have the same tokenizer.
+            device: cpu, cuda or cuda:N, where the weights are read to; ``auto``: cuda where there is one.
             settings: keywords of :class:`Engine`.
 
         Raises:
-            ArrieroError: there is no model, or one that cannot be read.
+            ArrieroError: there is no model, or one that cannot be read, or no such device.
         """
+        from arriero.inference.cuda.device import resolve_device
         from arriero.models.checkpoint import load_decoder
         from arriero.tokenization.load import load_tokenizer
 
@@ -127,10 +132,11 @@ class Engine:
             raise ArrieroError(
                 f"{folder} is neither the folder of a model (it holds config.json) nor a GGUF file"
             )
+        place = resolve_device(device)
         tokenizer = load_tokenizer(folder)
         if draft is not None:
-            settings["draft"] = load_draft(draft, tokenizer)
-        model = load_decoder(folder)
+            settings["draft"] = load_draft(draft, tokenizer, place)
+        model = load_decoder(folder, device=place)
         return cls(model, tokenizer, **{"adapters": AdapterStore(model, folder), **settings})
 
     # ------------------------------------------------------------ what goes on

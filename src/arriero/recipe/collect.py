@@ -50,7 +50,7 @@ def collect(folder: RunFolder) -> ReportData:
             ComparisonSheet(stage=artifact.name, comparison=_json(artifact.file("comparison.json")))
             for artifact in found if artifact.manifest.makes == "comparison"
         ],
-        ladders=[_ladder(artifact, found) for artifact in found if artifact.manifest.makes == "law"],
+        ladders=[_ladder(artifact, found) for artifact in found if artifact.manifest.kind == "ladder"],
         sources=_sources(found), licenses=merge_licenses(*(a.manifest.licenses for a in found)),
         host=found[-1].manifest.host if found else {}, versions=found[-1].manifest.versions if found else {},
         device=_device(DeviceProfile.model_validate(plan["device"])),

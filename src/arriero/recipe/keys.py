@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from arriero.artifacts import InputPath
+from arriero.artifacts import InputPath, InputTree
 from arriero.artifacts.hashing import sha256_file, sha256_json
 from arriero.artifacts.manifest import SourceRecord
 from arriero.artifacts.paths import raw_files
@@ -50,6 +50,8 @@ def _in_key(model: BaseModel) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, InputTree) and not value.is_file():
+        return {name: f"sha256:{file_hash(path)}" for name, path in value.files()}
     if isinstance(value, InputPath):
         return f"sha256:{file_hash(value)}"
     if isinstance(value, BaseModel):

@@ -130,7 +130,7 @@ def print_artifact(artifact: Artifact, console: Console) -> None:
     _print_mapping("Spec", manifest.spec, console)
     if manifest.makes == "comparison":
         print_comparison(artifact, console)
-    elif manifest.makes == "law":
+    elif manifest.kind == "ladder":
         print_law(artifact, console)
     elif manifest.makes == "reconciliation":
         print_reconciliation(artifact, console)

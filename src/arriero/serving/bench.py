@@ -44,6 +44,7 @@ class BenchSettings:
             a time. seconds: after so long a level begins no new requests.
         prefix: tokens that the prompts of "shared-prefix" begin with; 0 chooses.
         speculative: who may guess tokens ahead. Answers to random prompts repeat themselves, and guessing is easy there.
+        device: of the engine in this process, as for Engine.load.
     """
 
     model: str
@@ -59,6 +60,7 @@ class BenchSettings:
     temperature: float = 0.0
     speculative: Speculative = "off"
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _engine(settings: BenchSettings) -> Subject:
     from arriero.inference.engine import Engine
 
     imported = time.perf_counter()
-    engine = Engine.load(Path(settings.model), max_batch=max(settings.concurrency))
+    engine = Engine.load(Path(settings.model), max_batch=max(settings.concurrency), device=settings.device)
     loaded = time.perf_counter()
     target = EngineTarget(engine, settings.temperature, settings.speculative)
     ids = _plain_ids(engine.tokenizer)
@@ -169,7 +171,7 @@ def _engine(settings: BenchSettings) -> Subject:
     traffic = traffic_of(engine)
     facts = {
         "model": settings.model, "target": "engine", "context_length": context,
-        "runner": engine.runner.name, "weight_bytes_per_step": traffic.weights, "kv_bytes_per_token": traffic.token,
+        "runner": engine.runner.name, "device": engine.pool.shape.device, "weight_bytes_per_step": traffic.weights, "kv_bytes_per_token": traffic.token,
     }  # fmt: skip
     return Subject(target, ids, context, facts, start, traffic)
 

@@ -35,12 +35,14 @@ def chat(
     temperature: float = 0.7,
     top_p: float = 0.95,
     seed: int | None = None,
+    device: str = "cpu",
     source: TextIO | None = None,
     target: TextIO | None = None,
 ) -> None:
     """Chat with the model in a folder: with ``prompt`` one answer, else a conversation until /quit.
 
     Args:
+        device: as for Engine.load.
         source, target: where lines are read and text is written; by default standard input and output.
 
     Raises:
@@ -50,7 +52,7 @@ def chat(
 
     source, target = source or sys.stdin, target or sys.stdout
     sampling = _sampling(max_tokens, temperature, top_p, seed)
-    engine = Engine.load(folder, max_batch=1)
+    engine = Engine.load(folder, max_batch=1, device=device)
     start: Messages = [{"role": "system", "content": system}] if system else []
     if prompt is not None:
         answer(engine, [*start, {"role": "user", "content": prompt}], sampling, target)

@@ -98,10 +98,10 @@ def wait_healthy(base_url: str, timeout: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def demo_question(folder: Path, question: str, **options: Any) -> Answer:
+def demo_question(folder: Path, question: str, *, device: str = "cpu", **options: Any) -> Answer:
     """Serve a model folder on a free loopback port, ask one question over HTTP, and stop the server.
 
-    ``options`` are those of :func:`ask`.
+    ``device`` is as for Engine.load; ``options`` are those of :func:`ask`.
 
     Raises:
         ArrieroError: the extra is missing, there is no model, or the server refuses.
@@ -110,7 +110,8 @@ def demo_question(folder: Path, question: str, **options: Any) -> Answer:
     from arriero.serving.server import ServerOptions, model_name, need_extra, serving
 
     need_extra()
-    with serving(Engine.load(folder, max_batch=1), model_name(folder), ServerOptions(port=0)) as (info, _):
+    engine = Engine.load(folder, max_batch=1, device=device)
+    with serving(engine, model_name(folder), ServerOptions(port=0)) as (info, _):
         wait_healthy(info.url)
         return ask(info.url, info.key, question, model=info.model, **options)
 

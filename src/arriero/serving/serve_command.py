@@ -30,10 +30,12 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--kv-tokens", type=click.IntRange(min=2), help="Tokens of the key-value pool.  [default: by memory]")
 @click.option("--kv-dtype", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto", show_default=True,
               help="Type of keys and values.")
-@click.option("--runner", type=click.Choice(["auto", "native", "torch"]), default="auto", show_default=True,
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N; auto takes a GPU if there is one.")
+@click.option("--runner", type=click.Choice(["auto", "native", "torch", "cuda"]), default="auto", show_default=True,
               help="What computes.")
 @click.option("--head", type=click.Choice(["as_is", "int8"]), default="as_is", show_default=True,
               help="int8 is faster, and gives slightly other answers.")
+@click.option("--fp8", is_flag=True, help="Multiply in float8 on a GPU (Hopper); slightly other answers.")
 @click.option("--draft", metavar="MODEL", type=click.Path(path_type=Path),
               help="Small model with the same tokenizer that guesses tokens ahead.")
 @click.option("--no-prefix-cache", is_flag=True, help="Compute every prompt from its first token.")
@@ -53,8 +55,10 @@ def serve(model: Path, **options: Any) -> None:
         "max_batch": options.pop("max_batch"),
         "max_tokens_total": options.pop("kv_tokens"),
         "kv_dtype": options.pop("kv_dtype"),
+        "device": options.pop("device"),
         "runner": options.pop("runner"),
         "head": options.pop("head"),
+        "fp8": options.pop("fp8"),
         "draft": options.pop("draft"),
         "prefix_cache": not options.pop("no_prefix_cache"),
     }

@@ -36,11 +36,14 @@ if TYPE_CHECKING:
 Algorithm = Literal["bpe", "sentencepiece", "wordpiece", "unigram"]
 _MEMORY_PER_BYTE = 8.0
 """Resident bytes that a byte of training text takes at the peak (word counts, pairs): 7 to 12 on 1 to 20 MB of English."""
+_MOST_FAST_BYTES = 8_000_000_000
+"""A pair may not occur more than 2^31 times in rustbpe, and every fourth byte or so begins the commonest one at most."""
 _SLOWER: dict[Algorithm, float] = {"bpe": 1.0, "sentencepiece": 0.8, "wordpiece": 1.2, "unigram": 4.2}
 """Time to learn as a multiple of byte-level BPE's, which `arriero calibrate` measures (2.4 MB of English)."""
 _READ_BY: dict[str, tuple[Algorithm, ...]] = {
     "pre_tokenizer": ("bpe",),
     "min_frequency": ("bpe", "wordpiece"),
+    "trainer": ("bpe",),
     "lowercase": ("wordpiece",),
 }
 
@@ -64,6 +67,11 @@ class TokenizerSettings(StageSettings):
     min_frequency: int = Field(
         default=2, ge=1, description="a pair must occur this often to be merged (bpe, wordpiece)"
     )
+    trainer: Literal["exact", "fast"] = Field(
+        default="exact",
+        description="exact: the tokenizers library; fast: rustbpe, as good but another tokenizer, which merges pairs"
+        " down to those that occur once (bpe)",
+    )
     lowercase: bool = Field(default=True, description="lower-case the text and take off accents (wordpiece)")
 
     @model_validator(mode="after")
@@ -73,6 +81,12 @@ class TokenizerSettings(StageSettings):
                 raise ValueError(
                     f"{name} is not for algorithm {self.algorithm}, only for {' and '.join(readers)}"
                 )
+        if self.trainer == "fast" and self.min_frequency != type(self).model_fields["min_frequency"].default:
+            raise ValueError("min_frequency is not for trainer fast, only for exact")
+        if self.trainer == "fast" and self.max_bytes > _MOST_FAST_BYTES:
+            raise ValueError(
+                f"trainer fast counts in 32 bits: max_bytes should be at most {_MOST_FAST_BYTES:,}"
+            )
         return self
 
 
@@ -168,8 +182,11 @@ def _learn(texts: Iterable[str], settings: TokenizerSettings) -> tuple[Tokenizer
     """The tokenizer, and how many of its pieces were learnt (neither special tokens, bytes nor characters)."""
     match settings.algorithm:
         case "bpe":
-            from arriero.tokenization.bpe import MIN_VOCAB, train_bpe
+            from arriero.tokenization.bpe import MIN_VOCAB, train_bpe, train_bpe_fast
 
+            if settings.trainer == "fast":
+                tokenizer = train_bpe_fast(texts, settings.vocab_size, settings.pre_tokenizer)
+                return tokenizer, tokenizer.vocab_size - MIN_VOCAB
             tokenizer = train_bpe(texts, settings.vocab_size, settings.pre_tokenizer, settings.min_frequency)
             return tokenizer, tokenizer.vocab_size - MIN_VOCAB
         case "sentencepiece" | "unigram":

@@ -175,7 +175,7 @@ def check_same_tokens(target: Tokenizer, draft: Tokenizer) -> None:
         )
 
 
-def load_draft(folder: Path, tokenizer: Tokenizer) -> Decoder:
+def load_draft(folder: Path, tokenizer: Tokenizer, device: str = "cpu") -> Decoder:
     """A draft model from a folder or a GGUF file, for a model with ``tokenizer``.
 
     Raises:
@@ -185,4 +185,4 @@ def load_draft(folder: Path, tokenizer: Tokenizer) -> Decoder:
     from arriero.tokenization.load import load_tokenizer
 
     check_same_tokens(tokenizer, load_tokenizer(folder))
-    return load_decoder(folder)
+    return load_decoder(folder, device=device)

@@ -92,6 +92,12 @@ class Concurrency(click.ParamType):
     help="Guess tokens ahead. Answers to random prompts repeat themselves, which flatters guessing.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of lengths and prompts.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda or cuda:N; auto takes a GPU if there is one.",
+)
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there too.")  # fmt: skip
 def bench(model: str, output: Path | None, **asked: Any) -> None:
     """Measure throughput and latency of a model, beside what planning says of it.
@@ -133,6 +139,7 @@ def _measure(model: str, asked: dict[str, Any]) -> dict[str, Any]:
         seconds=asked["seconds"], lengths=Lengths(asked["prompt_tokens"], asked["answer_tokens"], asked["spread"]),
         prefix=asked["prefix"] or 0, goals=Goals(asked["ttft"], asked["tpot"], asked["e2e"]),
         temperature=asked["temperature"], speculative=asked["speculative"], seed=asked["seed"],
+        device=asked["device"],
     )  # fmt: skip
     planner, why_not = _planner(model)
     console = Console(width=None if Console().is_terminal else 160)

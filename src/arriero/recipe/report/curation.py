@@ -62,7 +62,8 @@ def _curation(stage: StageLine, total: dict[str, Any]) -> Curation:
         f"Of {n:,} documents ({format_bytes(total['in']['bytes'])}) {kept['documents']:,} "
         f"({format_bytes(kept['bytes'])}) were kept; every drop is recorded with its reason."
     )
-    return Curation(stage.name, sentence, bars, [_source(row) for row in stage.facts.get("sources", [])])
+    sources = [_source(name, row) for name, row in stage.facts.get("sources", {}).items()]
+    return Curation(stage.name, sentence, bars, sources)
 
 
 def _bar(label: str, found: dict[str, Any], n: int, *, kept: bool = False) -> Bar:
@@ -73,12 +74,12 @@ def _bar(label: str, found: dict[str, Any], n: int, *, kept: bool = False) -> Ba
     )
 
 
-def _source(row: dict[str, Any]) -> SourceRow:
+def _source(name: str, row: dict[str, Any]) -> SourceRow:
     n, kept = row["in"]["documents"], row["kept"]["documents"]
     dropped = row["dropped"]
     main = max(dropped, key=lambda reason: dropped[reason]["documents"], default=None)
     return SourceRow(
-        name=row["source"], documents=f"{n:,}", bytes=format_bytes(row["in"]["bytes"]),
+        name=name, documents=f"{n:,}", bytes=format_bytes(row["in"]["bytes"]),
         kept=f"{100 * kept / n:.1f} %" if n else "none came in",
         main_reason=f"{main.replace('_', ' ')} ({dropped[main]['documents']:,})" if main else "nothing dropped",
     )  # fmt: skip

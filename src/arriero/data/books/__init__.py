@@ -1,0 +1,1 @@
+"""Books as plain text files."""

@@ -1,0 +1,1 @@
+"""Global step that finds the items of benchmarks in the corpus."""

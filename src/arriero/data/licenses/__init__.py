@@ -1,0 +1,1 @@
+"""Which licence a file or a text is under, and how that is known."""

@@ -1,0 +1,116 @@
+"""Lines that main-content extractors let through and that are no part of a text: its headline repeated from the page's
+title, share buttons, teasers for other pages, picture credits, copyright lines. Rules on single short lines, in the
+manner of RefinedWeb's line corrections (Penedo et al. 2023, table 9), and one on headings that begin a page's tail.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+_WORD = re.compile(r"\w+")
+_TAG = re.compile(r"<[^>]*>")
+_TITLE = re.compile(r"<\w+\b[^>]*>(.*?)</(?:title|h1)\b", re.IGNORECASE | re.DOTALL)
+_SEPARATOR = re.compile(r"\s[|\-–—:·»]+\s")
+"""Between a text's title and the name of its site."""
+_TITLE_LENGTH = 3000
+_TITLES_WITHIN = 1 << 17
+_MOST_TITLES = 8
+_NEAR_THE_TOP = 6
+_SHORT = 25
+"""Words: a longer line is taken as prose, whatever it begins with."""
+
+_TEASER = re.compile(
+    r"""[\W_]*(?:
+    (?:read|see|watch|listen|find\sout|learn|continue)\s(?:more|also|now|next|here|reading)\b
+    |also\s(?:read|on|see|watch)\b | (?:related|recommended|trending|more\sfrom|more\sstories|more\son)\s?(?:[:\W]|$|articles|stories|\w+$)
+    |(?:don'?t|do\snot)\smiss\b | you\s(?:may|might)\salso\s(?:like|be\sinterested|enjoy)
+    |click\shere\b | get\sthe\s[\w\s]{0,30}\sapp\b | download\sthe\s[\w\s]{0,30}\sapp\b
+    |(?:share|tweet|e-?mail|print|like|pin|save|bookmark)\s(?:this|on|via|with|it)\b | share(?:\s\d+)?$
+    |(?:follow|like|find|join)\sus\b | sign\s(?:up|in)\b | log\s?in\b | subscribe\b | skip\sto\b
+    |advertisement\b | adverts?$ | sponsored\b | (?:photo|image|picture|video|credit|photograph|foto|fuente|source)s?\s?(?:by|credit|:)
+    |(?:image|photo|slide)\s\d+\sof\b | (?:click|tap|scroll)\s(?:to|for|on)\b
+    |(?:copyright|©|\(c\)\s?\d) | all\srights\sreserved\b | this\s(?:web)?site\suses\scookies | we\suse\s(?:[\w\s]{0,20}\s)?cookies
+    |by\susing\sthis\s(?:web)?site\b | tags?\s?: | filed\sunder\b | posted\s(?:in|by|on)\b | (?:last\s)?(?:published|updated)\s?(?::|on|at|\d)
+    |(?:leave|post|write|add)\s(?:a\s)?(?:comment|reply)\b | \d*\s?comments?$ | loading\b | close$ | caption$ | menu$ | print\sarticle | order\sreprints
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_CLICK_HERE = re.compile(
+    r"clicking\shere\W*$|\(\s?(?:image|photo|credit|picture)s?\s?:[^()]{0,80}\)\W*$", re.IGNORECASE
+)
+_ONLY_LINK = re.compile(r"\W*(?:https?://|www\.)\S+\W*$", re.IGNORECASE)
+_TAIL = re.compile(
+    r"""[\W_]*(?:related(?:\s(?:articles?|stor(?:y|ies)|posts?|topics?|content|news|links?))?|top\sstories|latest\snews
+    |most\s(?:read|popular)|recommended(?:\sfor\syou)?|you\s(?:may|might)\salso\slike|more\sfrom\s[\w\s.]{1,40}|read\snext|up\snext
+    |partner\snews|editors?['’]?s?\spicks?|popular\sposts?|recent\s(?:posts?|articles?|comments?)|about\sthe\sauthor
+    |post\snavigation|leave\sa\s(?:comment|reply)|(?:\d+\s)?comments?|share\sthis(?:\s\w+)?|trending(?:\snow)?)[\W_]*$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def trim(text: str, page: str) -> str:
+    """``text``, as extracted from the HTML ``page``, without the lines that belong to the page and not to the text."""
+    titles = _titles(page)
+    lines = text.split("\n")
+    kept: list[str] = []
+    words = 0
+    total = sum(_count(line) for line in lines)
+    for line in lines:
+        count = _count(line)
+        if count and words > total / 2 and _TAIL.match(line):
+            break
+        if count and _belongs_to_page(line, count, titles if len(kept) < _NEAR_THE_TOP else ()):
+            continue
+        words += count
+        if line.strip() or (kept and kept[-1].strip()):
+            kept.append(line)
+    return "\n".join(kept).strip()
+
+
+def _belongs_to_page(line: str, count: int, titles: tuple[str, ...]) -> bool:
+    if titles:
+        key = _key(line)
+        if any(key == title or (count > 3 and title.startswith(key)) for title in titles):
+            return True
+    if count > _SHORT:
+        return False
+    return bool(_TEASER.match(line) or _CLICK_HERE.search(line) or _ONLY_LINK.match(line))
+
+
+def _titles(page: str) -> tuple[str, ...]:
+    """The page's title and first-rank headings, as letters and digits alone."""
+    keys = []
+    for name in ("title", "h1"):
+        for start in _occurrences(page, f"<{name}"):
+            found = _TITLE.match(page, start, start + _TITLE_LENGTH)
+            if found:
+                title = html.unescape(_TAG.sub(" ", found[1]))
+                keys += [_key(title), _key(max(_SEPARATOR.split(title), key=len))]
+    return tuple(key for key in keys if key)
+
+
+def _occurrences(page: str, tag: str) -> Iterator[int]:
+    """Where a tag begins, in lower or else upper case; a search for plain strings is many times faster than a pattern."""
+    for form in (tag, tag.upper()):
+        at = page.find(form, 0, _TITLES_WITHIN)
+        for _ in range(_MOST_TITLES):
+            if at < 0:
+                break
+            yield at
+            if tag == "<title":
+                return
+            at = page.find(form, at + 1, _TITLES_WITHIN)
+        else:
+            return
+
+
+def _key(text: str) -> str:
+    return "".join(_WORD.findall(text.lower()))
+
+
+def _count(line: str) -> int:
+    """Words; a script without spaces counts by characters, two to a word."""
+    words = len(line.split())
+    return max(words, len(line) // 12) if words else 0

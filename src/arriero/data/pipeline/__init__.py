@@ -1,0 +1,1 @@
+"""Curation's pipeline: splits of raw files to parts, parts to a corpus."""

@@ -1,0 +1,1 @@
+"""Folders and archives of files: their members in order, nothing outside of them, in bounded memory."""

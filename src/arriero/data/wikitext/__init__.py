@@ -1,0 +1,1 @@
+"""MediaWiki's mark-up to plain text."""

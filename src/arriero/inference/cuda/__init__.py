@@ -1,0 +1,1 @@
+"""One NVIDIA device: kernels in Triton, captured steps, low-bit and float8 products."""
