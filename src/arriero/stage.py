@@ -78,7 +78,9 @@ class SplitSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     documents: int
     bytes: int
-    files: int = Field(default=1, ge=0, description="files that hold the documents; work on them goes in parallel")
+    files: int = Field(
+        default=1, ge=0, description="files that hold the documents; work on them goes in parallel"
+    )
 
 
 class TokenizerSpec(Spec):

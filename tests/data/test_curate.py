@@ -146,7 +146,12 @@ def test_same_bytes_again_in_any_order_and_after_being_stopped(tmp_path: Path, m
 def test_same_bytes_by_any_number_of_processes(tmp_path: Path, make_context: Make, workers: int) -> None:
     texts = [text + " tail" * (n % 3) for n, text in enumerate(sample_texts(60_000, words_per_text=60) * 2)]
     paths = [jsonl(tmp_path / f"s{n}.jsonl", texts[n::3]) for n in range(3)]
-    small = {"rules": OFF, "split_bytes": 4096, "shard_bytes": 8192, "dedup": {"lines": {}, "substring": {"words": 20}}}
+    small = {
+        "rules": OFF,
+        "split_bytes": 4096,
+        "shard_bytes": 8192,
+        "dedup": {"lines": {}, "substring": {"words": 20}},
+    }
     inline, pool = make_context(), make_context()
     curate(inline, paths, **small, executor={"kind": "inline"})
     curate(pool, paths, **small, executor={"kind": "pool", "workers": workers})
@@ -176,13 +181,23 @@ def test_max_bytes_stops_before_it_is_passed_over_all_files(tmp_path: Path, make
     source = {"path": folder, "name": "some", "license": "x", "max_bytes": 60}
     STAGE.run(STAGE.Settings(sources=[source], rules=OFF, dedup={"threshold": None}), {}, context)
     kept = [d.text for split in ("train", "validation") for d in Corpus(context.folder).iter_documents(split)]
-    assert sorted(kept) == ["0 0 word", "0 1 word", "0 2 word", "0 3 word", "1 0 word", "1 1 word", "1 2 word"]
+    assert sorted(kept) == [
+        "0 0 word",
+        "0 1 word",
+        "0 2 word",
+        "0 3 word",
+        "1 0 word",
+        "1 1 word",
+        "1 2 word",
+    ]
 
 
 def test_a_source_of_which_nothing_can_be_read_is_an_error(tmp_path: Path, make_context: Make) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"body": "x"}\n' * 3)
-    with pytest.raises(ArrieroError, match=r"source a: none of 3 records gave a text; the first, .*there is no field 'text'"):
+    with pytest.raises(
+        ArrieroError, match=r"source a: none of 3 records gave a text; the first, .*there is no field 'text'"
+    ):
         curate(make_context(), [path], rules=OFF)
 
 

@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 
 from arriero.data.conversations import read_conversations, read_preferences, split_holdout
-from arriero.data.documents import Document, Source, read_source
+from arriero.data.records import Limits, Record
+from arriero.data.source import Source
 
 DATA = Path(__file__).resolve().parents[2] / "recipes" / "data"
 QUESTIONS = "Question: {question}\nAnswer: {answer}"
 
 
 def test_every_file_is_small_and_has_its_licence() -> None:
-    files = sorted(DATA.glob("*.gz"))
+    files = sorted(path for ending in ("gz", "bz2") for path in DATA.rglob(f"*.{ending}"))
     assert sum(path.stat().st_size for path in files) <= 8_000_000
     assert sum(path.stat().st_size for path in files if path.name.startswith("smoke_")) <= 200_000
     table = (DATA / "LICENSES.md").read_text()
     for path in files:
-        assert f"`{path.name}`" in table, f"{path.name} has no line in LICENSES.md"
+        name = path.relative_to(DATA).as_posix()
+        assert f"`{name}`" in table, f"{name} has no line in LICENSES.md"
 
 
 @pytest.mark.parametrize(
@@ -36,9 +38,9 @@ def test_every_file_is_small_and_has_its_licence() -> None:
 )
 def test_documents(name: str, options: dict[str, str], documents: int) -> None:
     source = Source(path=DATA / name, name="s", license="x", **options)  # type: ignore[arg-type]
-    found = list(read_source(source))
+    found = list(source.reader(DATA / name).read(DATA / name, 0, None, Limits()))
     assert len(found) == documents
-    assert all(isinstance(document, Document) and document.text.strip() for document in found)
+    assert all(isinstance(record, Record) and record.content.strip() for record in found)
 
 
 @pytest.mark.parametrize("prefix", ["", "smoke_"])

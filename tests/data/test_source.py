@@ -59,7 +59,9 @@ def test_an_ending_that_says_nothing_asks_for_the_format(tmp_path: Path) -> None
     assert contents(source(tmp_path / "a.dat", format="text")) == ["hello"]
 
 
-def test_folders_and_patterns_are_read_by_name_without_what_is_hidden_linked_or_unknown(tmp_path: Path) -> None:
+def test_folders_and_patterns_are_read_by_name_without_what_is_hidden_linked_or_unknown(
+    tmp_path: Path,
+) -> None:
     for name in ("b.txt", "a/c.txt", "a/b.jsonl", ".hidden/d.txt", "a/.e.txt", "picture.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('{"text": "json"}' if name.endswith("jsonl") else name)

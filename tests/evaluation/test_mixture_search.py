@@ -72,9 +72,7 @@ def given(tmp_path: Path) -> dict[str, list[Artifact]]:
     return {"models": models, "tokens": mixtures}
 
 
-def run(
-    given: dict[str, list[Artifact]], context: Any, **settings: Any
-) -> tuple[Any, MixtureResult, Any]:
+def run(given: dict[str, list[Artifact]], context: Any, **settings: Any) -> tuple[Any, MixtureResult, Any]:
     outcome = STAGE.run(STAGE.Settings(bootstrap_samples=100, **settings), given, context)
     return outcome, MixtureResult.model_validate_json((context.folder / MIXTURE_FILE).read_bytes()), context
 

@@ -130,7 +130,7 @@ class Curate(Stage[CurateSettings]):
             peak_memory=_memory(forecasts, settings, device),
             flops=flops,
         )
-        return Plan(_spec(forecasts, settings.validation_share), estimate, notes)
+        return Plan(_spec(forecasts, settings.validation_share, settings.shard_bytes), estimate, notes)
 
     def run(self, settings: CurateSettings, inputs: Inputs, context: Context) -> Outcome:
         from arriero.data.execute import make_executor
@@ -158,12 +158,16 @@ class Curate(Stage[CurateSettings]):
 # ---------------------------------------------------------------------------------------------- the plan
 
 
-def _spec(forecasts: list[Forecast], validation_share: float) -> CorpusSpec:
+def _spec(forecasts: list[Forecast], validation_share: float, shard_bytes: int) -> CorpusSpec:
     documents = max(sum(f.kept_documents for f in forecasts), 2.0) * (1 - _DUPLICATES / 4)
     n_bytes = max(sum(f.kept_bytes for f in forecasts), 1.0) * (1 - _DUPLICATES / 4)
     shares = {"train": 1 - validation_share, "validation": validation_share}
     splits = {
-        name: SplitSpec(documents=max(1, round(documents * share)), bytes=max(1, round(n_bytes * share)))
+        name: SplitSpec(
+            documents=max(1, round(documents * share)),
+            bytes=max(1, round(n_bytes * share)),
+            files=max(1, round(n_bytes / shard_bytes)),
+        )
         for name, share in shares.items()
         if share
     }
@@ -196,7 +200,9 @@ def _memory(forecasts: list[Forecast], settings: CurateSettings, device: DeviceP
     documents = sum(f.documents for f in forecasts)
     partition = min(settings.dedup.memory_bytes, 2_000 * documents)
     resident = device.process_bytes + (workers or 1) * (12 * longest + _WORKER_BYTES) + partition
-    return Quantity.band(resident, 0.3, "B", "modelled", "processes, longest text, a partition of a global step")
+    return Quantity.band(
+        resident, 0.3, "B", "modelled", "processes, longest text, a partition of a global step"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- the run
@@ -222,7 +228,9 @@ def _executor(settings: CurateSettings) -> ExecutorSettings:
     asked = settings.executor
     if asked != ExecutorSettings():
         return asked
-    total = sum(path.stat().st_size for source in settings.sources for _, path in source.files() if path.is_file())
+    total = sum(
+        path.stat().st_size for source in settings.sources for _, path in source.files() if path.is_file()
+    )
     return ExecutorSettings(kind="inline") if total < _SMALL else asked
 
 
@@ -261,7 +269,10 @@ def _audit(settings: CurateSettings, accounts: list[dict[str, Any]], context: Co
 def _splits(accounts: list[dict[str, Any]]) -> dict[str, SplitSpec]:
     names = accounts[0]["splits"]
     return {
-        name: SplitSpec(**{key: sum(a["splits"][name][key] for a in accounts) for key in ("documents", "bytes")})
+        name: SplitSpec(
+            **{key: sum(a["splits"][name][key] for a in accounts) for key in ("documents", "bytes")},
+            files=len(accounts),
+        )
         for name in names
     }
 

@@ -124,7 +124,9 @@ def apply_edits(text: str, edits: list[Edit]) -> str:
     position = 0
     for edit in edits:
         if not position <= edit.start <= edit.end <= len(text):
-            raise ValueError(f"edit {edit.start}-{edit.end} does not follow {position} in {len(text)} characters")
+            raise ValueError(
+                f"edit {edit.start}-{edit.end} does not follow {position} in {len(text)} characters"
+            )
         parts += [text[position : edit.start], edit.replacement]
         position = edit.end
     return "".join([*parts, text[position:]])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TOKENIZER_FOLDER = "tokenizer"
 """Where a tokens artifact keeps a copy of its tokenizer."""
 _RATE, _FAST_RATE = "tokenize.bytes_per_s", "tokenize.fast_bytes_per_s"
-_WORKER_BYTES = 120 << 20
+_WORKER_BYTES = 140 << 20
 """Resident in a worker process that has loaded a tokenizer."""
 _BYTES_PER_TOKEN_IN_WORK = 180
 """Of a batch while it is encoded: offsets, strings and ids in the `tokenizers` library; measured."""
@@ -89,7 +89,8 @@ class Tokenize(Stage[TokenizeSettings]):
             for name, split in corpus.splits.items()
         }
         n_bytes = sum(split.bytes for split in splits.values())
-        workers = _workers(settings, corpus)
+        files = sum(split.files for split in corpus.splits.values())
+        workers = _workers(settings, files, n_bytes)
         return Plan(
             TokensSpec(vocab_size=tokenizer.vocab_size, splits=splits),
             Estimate(
@@ -116,7 +117,7 @@ class Tokenize(Stage[TokenizeSettings]):
         n_bytes = sum(split.bytes for split in spec.splits.values())
         library = choose_encoder(corpus, tokenizer, n_bytes).library
         tasks = encode_tasks(corpus, folder, context.state, settings.shard_tokens, library == "tiktoken")
-        if _workers(settings, spec) > 1:
+        if _workers(settings, len(tasks), n_bytes) > 1 or settings.executor.shard is not None:
             _encode_together(tasks, settings, context)
         else:
             _encode_here(tasks, n_bytes, context)
@@ -203,17 +204,17 @@ def _memory(
     return Quantity.band(total, 0.3, "B", "modelled", f"process, {workers} x shard and batch")
 
 
-def _workers(settings: TokenizeSettings, corpus: CorpusSpec) -> int:
+def _workers(settings: TokenizeSettings, files: int, n_bytes: int) -> int:
     """Processes that encode: no more than files; this one alone where there is little text."""
     from arriero.data.encode import WORTH_BYTES
     from arriero.data.execute.settings import cores
 
-    if settings.executor.shard is None and settings.executor.kind == "inline":
+    executor = settings.executor
+    if executor.shard is not None or executor.kind == "ray":
+        return executor.workers or cores()
+    if executor.kind == "inline" or files < 2 or n_bytes < WORTH_BYTES:
         return 1
-    files = sum(split.files for split in corpus.splits.values())
-    if files < 2 or sum(split.bytes for split in corpus.splits.values()) < WORTH_BYTES:
-        return 1
-    return min(settings.executor.workers or cores(), files)
+    return min(executor.workers or cores(), files)
 
 
 def _encode_together(tasks: list[Task], settings: TokenizeSettings, context: Context) -> None:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from arriero.errors import ArrieroError
-from arriero.inference.kv_pool import BLOCK, KVPool
+from arriero.inference.kv_pool import KVPool
 from arriero.inference.native_adapters import NativeAdapters
 from arriero.inference.native_matrices import is_low_bit
 from arriero.inference.native_program import ProgramMaker, why_not
-from arriero.inference.rows import Rows, Span
+from arriero.inference.rows import Rows, Span, check_rows
 from arriero.inference.runners import HeadKind
 from arriero.inference.torch_runner import TorchRunner
 from arriero.native import library, program
@@ -99,7 +99,7 @@ class NativeRunner:
         return not self._low_bit and span.count > DENSE_ROWS
 
     def _run(self, rows: Rows) -> Tensor:
-        self._check(rows)
+        check_rows(rows, self.model.config.vocab_size, self.model.config.context_length)
         library.set_threads(torch.get_num_threads())
         logits = torch.empty(len(rows.wanted), self.model.config.vocab_size)
         spans = [(s.first, s.count, s.stored, s.blocks) for s in rows.spans]
@@ -108,17 +108,6 @@ class NativeRunner:
             self._pool, rows.ids, rows.positions, spans, rows.wanted, logits.data_ptr(), adapters
         )
         return logits
-
-    def _check(self, rows: Rows) -> None:
-        """C reads where it is told to, so what it is told must be right."""
-        config = self.model.config
-        if rows.ids and not 0 <= min(rows.ids) <= max(rows.ids) < config.vocab_size:
-            raise ArrieroError(f"a token's id is not one of the model's {config.vocab_size:,}")
-        if rows.positions and not 0 <= min(rows.positions) <= max(rows.positions) < config.context_length:
-            raise ArrieroError(f"a position is not within the model's context of {config.context_length:,}")
-        for span in rows.spans:
-            if span.stored + span.count > len(span.blocks) * BLOCK:
-                raise ArrieroError(f"{len(span.blocks)} blocks do not hold {span.stored + span.count} tokens")
 
 
 def _part(rows: Rows, spans: list[Span]) -> tuple[Rows, list[int]]:

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from arriero.errors import ArrieroError
+from arriero.inference.kv_pool import BLOCK
+
 
 @dataclass
 class Span:
@@ -49,6 +52,21 @@ class Rows:
         self.ids += ids
         self.spans.append(span)
         return span
+
+
+def check_rows(rows: Rows, vocab_size: int, context_length: int) -> None:
+    """Kernels read where they are told to, so what they are told must be right.
+
+    Raises:
+        ArrieroError: an id or a position that the model does not have, or too few blocks; a bug of the caller.
+    """
+    if rows.ids and not 0 <= min(rows.ids) <= max(rows.ids) < vocab_size:
+        raise ArrieroError(f"a token's id is not one of the model's {vocab_size:,}")
+    if rows.positions and not 0 <= min(rows.positions) <= max(rows.positions) < context_length:
+        raise ArrieroError(f"a position is not within the model's context of {context_length:,}")
+    for span in rows.spans:
+        if span.stored + span.count > len(span.blocks) * BLOCK:
+            raise ArrieroError(f"{len(span.blocks)} blocks do not hold {span.stored + span.count} tokens")
 
 
 class Runner(Protocol):

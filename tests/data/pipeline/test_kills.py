@@ -51,8 +51,14 @@ def run(recipe: Path, out: Path, kill_after: float | None = None) -> int:
 
 def corpus(out: Path) -> dict[str, str]:
     folder = out / "corpus"
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json" and path.parent.name != "logs")
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json" and path.parent.name != "logs"
+    )
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def test_killed_at_any_moment_the_corpus_is_the_same(kills: int, tmp_path: Path) -> None:

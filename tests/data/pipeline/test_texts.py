@@ -11,7 +11,9 @@ from arriero.data.pipeline import texts as module
 from arriero.data.pipeline.texts import FramedWriter, iter_framed, read_at
 from arriero.errors import DamagedArtifactError
 
-OBJECTS = st.lists(st.fixed_dictionaries({"id": st.text(max_size=5), "text": st.text(max_size=200)}), max_size=30)
+OBJECTS = st.lists(
+    st.fixed_dictionaries({"id": st.text(max_size=5), "text": st.text(max_size=200)}), max_size=30
+)
 
 
 def write(path: Path, objects: list[Any]) -> Any:

@@ -108,6 +108,19 @@ def test_reads_real_archives(name: str, types: list[str]) -> None:
     assert len(found) == len(types)
 
 
+@pytest.mark.parametrize("name", ["whirlwind.warc.gz", "whirlwind.warc.wet.gz"])
+def test_as_another_reader_of_web_archives(name: str) -> None:
+    fastwarc = pytest.importorskip("fastwarc.warc")
+    with (SAMPLES / name).open("rb") as file:
+        wanted = fastwarc.WarcRecordType.response | fastwarc.WarcRecordType.conversion
+        theirs = [
+            (record.record_id.strip("<>").removeprefix("urn:uuid:"), record.stream_pos, record.reader.read())
+            for record in fastwarc.ArchiveIterator(file, record_types=wanted)
+        ]
+    mine = [(item.id, item.offset, item.content) for item in read(SAMPLES / name) if isinstance(item, Record)]
+    assert mine == theirs
+
+
 def test_chunks_are_put_together() -> None:
     (found,) = read(SAMPLES / "example-iana.org-chunked.warc")
     assert isinstance(found, Record)

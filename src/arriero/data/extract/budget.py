@@ -81,7 +81,9 @@ def quick_depth(page: bytes) -> int:
     starts = np.flatnonzero(data[:-5] == ord("<")) + 1
     ends = data[starts] == ord("/")
     starts += ends
-    code = _LETTER[data[starts]] << 10 | _LETTER[data[starts + 1]] << 5 | _LETTER[data[starts + 2]]
+    second = _LETTER[data[starts + 1]]
+    third = _LETTER[data[starts + 2]] * (second > 0)
+    code = _LETTER[data[starts]] << 10 | second << 5 | third
     nests = _NESTS[code] > 0
     names, closing = code[nests], ends[nests]
     running = np.cumsum(np.where(closing, -1, 1), dtype=np.int32)
@@ -111,7 +113,7 @@ def _nesting_codes() -> NDArray[np.int8]:
         elif more:
             table[first, more[0], 0] = 0
         else:
-            table[first, 0, :] = 0
+            table[first, 0, 0] = 0
     return table.reshape(-1)
 
 

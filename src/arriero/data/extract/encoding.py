@@ -24,13 +24,12 @@ _MOST_BROKEN = 0.02
 
 
 def page_in_utf8(data: bytes, charset: str = "") -> bytes | Problem:
-    """As :func:`decode_page`, in UTF-8; a page that is in UTF-8 is given as it is, but for its mark."""
-    text = decode_page(data, charset)
-    if isinstance(text, Problem):
-        return text
-    if len(text) == len(data) and text.isascii():
+    """As :func:`decode_page`, in UTF-8; a page that is in UTF-8 without a mark is given as it is."""
+    marked = any(data.startswith(mark) for mark, _ in _BOMS)
+    if not marked and _wide(data, _declared(data, charset)) is None and _utf8(data) is not None:
         return data
-    return text.encode("utf-8", "replace")
+    text = decode_page(data, charset)
+    return text if isinstance(text, Problem) else text.encode("utf-8", "replace")
 
 
 def decode_page(data: bytes, charset: str = "") -> str | Problem:
@@ -41,17 +40,15 @@ def decode_page(data: bytes, charset: str = "") -> str | Problem:
     for mark, name in _BOMS:
         if data.startswith(mark):
             return _checked(data[len(mark) :].decode(name, "replace"))
-    declared = [_codec(charset), _codec(_declared_inside(data))]
-    wide = next((name for name in declared if name and name.startswith(("utf-16", "iso2022", "hz"))), None)
-    if wide is None or (wide.startswith("utf-16") and b"\0" not in data[:_HEAD]):
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-    elif wide:
+    declared = _declared(data, charset)
+    wide = _wide(data, declared)
+    if wide is not None:
         return _checked(data.decode(wide, "replace"))
+    text = _utf8(data)
+    if text is not None:
+        return text
     attempts = []
-    for name in filter(None, declared):
+    for name in declared:
         if name != "utf-8":
             try:
                 return data.decode(name)
@@ -62,6 +59,24 @@ def decode_page(data: bytes, charset: str = "") -> str | Problem:
     if detected and detected != "utf-8":
         attempts.append(data.decode(detected, "replace"))
     return _checked(min(attempts, key=lambda text: text.count("\ufffd")))
+
+
+def _declared(data: bytes, charset: str) -> list[str]:
+    """Python's names of the encodings that HTTP and the page itself declare."""
+    return [name for name in (_codec(charset), _codec(_declared_inside(data))) if name]
+
+
+def _wide(data: bytes, declared: list[str]) -> str | None:
+    """A declared encoding whose bytes are valid UTF-8 by nature: UTF-16, and the 7-bit ones of Japan and China."""
+    name = next((name for name in declared if name.startswith(("utf-16", "utf_16", "iso2022", "hz"))), None)
+    return None if name and name.startswith("utf") and b"\0" not in data[:_HEAD] else name
+
+
+def _utf8(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _checked(text: str) -> str | Problem:

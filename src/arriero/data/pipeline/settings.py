@@ -44,4 +44,6 @@ class PartSettings(BaseModel):
             if self.pii.max_per_1000_words is not None:
                 filters.append(PiiFilter(self.pii))
                 measures.append(COLUMN)
-        return Maker(self.facts, make_extractor(self.extract), editors, filters, measures, self.extract.limits())
+        return Maker(
+            self.facts, make_extractor(self.extract), editors, filters, measures, self.extract.limits()
+        )

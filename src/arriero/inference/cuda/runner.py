@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arriero.errors import ArrieroError
 from arriero.inference.kv_pool import KVPool
-from arriero.inference.rows import Rows
+from arriero.inference.rows import Rows, check_rows
 from arriero.models.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class CudaRunner:
     @torch.inference_mode()
     def run(self, rows: Rows) -> Tensor:
         """See :class:`~arriero.inference.rows.Runner`."""
+        check_rows(rows, self.model.config.vocab_size, self.model.config.context_length)
         with self._on_device():
             if self.graphs is not None and self.graphs.takes(rows):
                 from arriero.inference.cuda.graphs import CaptureError

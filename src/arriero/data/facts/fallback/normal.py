@@ -17,14 +17,18 @@ from arriero.data.facts.tables import tables
 
 
 @cache
-def _number() -> re.Pattern[str]:
-    digits = f.digits()
+def _number(ascii_only: bool) -> re.Pattern[str]:
+    digits = "0-9" if ascii_only else f.digits()
     return re.compile(f"[{digits}]+(?:[.,\u060c\u066b\u2396-\u2398][{digits}]+)?")
 
 
 def normalise(data: bytes) -> bytes:
     """See :func:`arriero.data.facts.normalised_text`."""
-    text = _number().sub("0", data.decode())
+    text = data.decode()
+    wide_digits = not text.isascii() and bool(
+        np.any((f.flags_of(text) & (f.DIGIT | f.ASCII_DIGIT)) == f.DIGIT)
+    )
+    text = _number(not wide_digits).sub("0", text)
     codes = f.code_points(text)
     mapped = tables().fold[f.places(codes)].astype(np.int64)
     mapped = np.where(mapped == 0, codes, mapped)
