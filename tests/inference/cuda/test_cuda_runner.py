@@ -26,6 +26,8 @@ from arriero.models.decoder import Decoder
 from arriero.models.layers.quantized import WeightScheme
 from arriero.native.linear import exact_products
 from arriero.tokenization.tokenizer import Tokenizer
+from arriero.tuning.lora import adapters as lora_layers
+from arriero.tuning.lora import apply_lora, save_adapter
 
 Make = Callable[..., Decoder]
 SWITCHES: list[dict[str, object]] = [
@@ -91,7 +93,7 @@ def run_cut(runner: Any, texts: list[list[int]], rng: np.random.Generator, steps
     out: list[list[Tensor]] = [[] for _ in texts]
     while any(n < len(text) for n, text in zip(stored, texts, strict=True)):
         rows, asked = Rows(), []
-        single = rng.random() < 0.5  # a step in which all take one token
+        single = rng.random() < 0.2  # a step in which all take one token
         for i, text in enumerate(texts):
             count = min(1 if single else int(rng.choice(steps)), len(text) - stored[i])
             if count:
@@ -111,11 +113,11 @@ def whole(model: Decoder, text: list[int]) -> Tensor:
         return model(ids)[0].float().cpu()
 
 
-@settings(max_examples=24, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=8, deadline=None, suppress_health_check=HEALTH)
 @given(
     switches=st.sampled_from(SWITCHES),
     seed=st.integers(0, 2**31),
-    lengths=st.lists(st.integers(1, 155), min_size=1, max_size=3),
+    lengths=st.lists(st.integers(1, 155), min_size=1, max_size=2),
     recorded=st.booleans(),
 )
 def test_any_cut_gives_the_logits_of_the_whole(
@@ -132,7 +134,7 @@ def test_any_cut_gives_the_logits_of_the_whole(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int8])
 def test_smaller_elements_are_close(device: str, tiny: Make, dtype: torch.dtype) -> None:
     model, rng = tiny(1, init_std=0.1).to(device), np.random.default_rng(0)
-    texts = [rng.integers(0, 261, n).tolist() for n in (150, 40)]
+    texts = [rng.integers(0, 261, n).tolist() for n in (100, 20)]
     found = run_cut(runner_for(model, pool_for(model, dtype, 6, device)), texts, rng, [5, 40])
     for text, logits in zip(texts, found, strict=True):
         expected = whole(model, text)
@@ -141,7 +143,7 @@ def test_smaller_elements_are_close(device: str, tiny: Make, dtype: torch.dtype)
 
 def test_bfloat16_models_run_in_bfloat16(device: str, tiny: Make) -> None:
     model, rng = tiny(1, init_std=0.1).to(device, torch.bfloat16), np.random.default_rng(0)
-    texts = [rng.integers(0, 261, n).tolist() for n in (150, 40)]
+    texts = [rng.integers(0, 261, n).tolist() for n in (100, 20)]
     found = run_cut(runner_for(model, pool_for(model, torch.bfloat16, 6, device)), texts, rng, [5, 40])
     exact = tiny(1, init_std=0.1)
     for text, logits in zip(texts, found, strict=True):
@@ -162,7 +164,7 @@ def test_low_bit_weights(device: str, tiny: Make, bits: int, group: int | None, 
     monkeypatch.setattr(low_bit, "multiply", lambda x, *rest: (calls.append(len(x)), kernel(x, *rest))[1])
     texts = [rng.integers(0, 261, n).tolist() for n in (100, 20)]
     found = run_cut(runner_for(model, pool_for(model, torch.float32, 4, device)), texts, rng, [5, 90])
-    assert {1, 2} & set(calls)
+    assert calls and max(calls) <= low_bit.MOST_ROWS  # the kernel's share; longer prompts are torch's
     for text, logits in zip(texts, found, strict=True):
         torch.testing.assert_close(logits, whole(model, text), atol=1e-3, rtol=1e-3)
     assert all("forward" not in vars(module) for module in model.modules())  # the model is as it was
@@ -254,6 +256,34 @@ def test_an_engine_gives_the_answers_of_the_torch_runner(
     assert engine.runner.name == "cuda"
     assert [c.ids for c in engine.generate(asked)] == [c.ids for c in expected]
     engine.check_integrity()
+
+
+def test_a_mixed_crowd_of_adapters(
+    device: str, tiny: Make, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = tiny(4)
+    folders = {}
+    for seed, name in enumerate(("red", "blue")):
+        adapted = tiny(4)
+        apply_lora(adapted, 4 + seed, 8, 0.0, ["q_proj", "v_proj", "down_proj"], seed=seed)
+        for number, layer in enumerate(lora_layers(adapted).values()):
+            torch.nn.init.normal_(layer.lora_B, 0, 0.4, torch.Generator().manual_seed(10 * seed + number))
+        folders[name] = tmp_path_factory.mktemp(name)
+        save_adapter(adapted, folders[name])
+    model.to(device)
+    sampling = Sampling(temperature=0, max_tokens=6, ignore_end=True)
+    answers = []
+    for runner in ("torch", "cuda"):
+        engine = Engine(model, tokenizer, runner=runner, token_budget=30)  # type: ignore[arg-type]
+        for name, folder in folders.items():
+            engine.adapters.load(name, folder)
+        asked = [
+            Request(list(range(5 + n, 10 + 6 * n)), sampling, adapter=(None, *folders)[n % 3])
+            for n in range(4)
+        ]
+        answers.append([c.ids for c in engine.generate(asked)])
+    assert answers[0] == answers[1]
+    assert answers[0][0] != answers[0][1]
 
 
 @pytest.mark.gpu

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from arriero.inference.cuda.graphs import LEAST_WIDTH, SIZES, CaptureError, DecodeGraphs, Inputs, Work
+from arriero.inference.cuda.graphs import (
+    LEAST_WIDTH,
+    SIZES,
+    CaptureError,
+    CudaCapture,
+    DecodeGraphs,
+    Inputs,
+    Work,
+)
 from arriero.inference.kv_pool import BLOCK
 from arriero.inference.rows import Rows
 
@@ -47,7 +58,7 @@ def decode(lengths: list[int]) -> Rows:
     rows = Rows()
     for n, length in enumerate(lengths):
         # one block more than is needed, as the engine may have given: it must not be read
-        rows.add([10 + n], length, list(range(1, length // BLOCK + 2)) + [10**6], [0])
+        rows.add([10 + n], length, [*range(1, length // BLOCK + 2), 10**6], [0])
     return rows
 
 
@@ -137,3 +148,51 @@ def test_a_step_that_cannot_be_recorded() -> None:
     with pytest.raises(CaptureError, match="2 rows cannot be recorded: operation not permitted"):
         graphs.run(decode([3, 4]))
     assert not len(graphs)
+
+
+def test_the_order_of_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    inspect.signature(torch.cuda.graph).bind(None, pool=1, capture_error_mode="thread_local")
+
+    class Stream:
+        def __init__(self, name: str = "aside") -> None:
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            told.append(f"{self.name} waits for {other.name}")
+
+    class Graph:
+        def replay(self) -> None:
+            told.append("replay")
+
+    @contextmanager
+    def within(stream: Stream) -> Iterator[None]:
+        told.append(f"on {stream.name}")
+        yield
+        told.append(f"off {stream.name}")
+
+    @contextmanager
+    def recording(graph: Graph, *, pool: str, capture_error_mode: str) -> Iterator[None]:
+        told.append(f"record into {pool}")
+        yield
+        told.append("recorded")
+
+    main = Stream("main")
+    stand_ins: dict[str, Any] = {
+        "Stream": Stream, "stream": within, "current_stream": lambda: main, "CUDAGraph": Graph, "graph": recording,
+        "graph_pool_handle": lambda: "pool",
+    }  # fmt: skip
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def work() -> Tensor:
+        told.append("work")
+        return torch.tensor([len(told)])
+
+    replay, result = CudaCapture()(work)
+    replay()
+    assert told == [
+        "aside waits for main", "on aside", "work", "work", "off aside", "main waits for aside",
+        "record into pool", "work", "recorded", "replay",
+    ]  # fmt: skip
+    assert result.item() == 8  # that of the recorded run

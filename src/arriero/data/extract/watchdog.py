@@ -63,8 +63,10 @@ class Watchdog:
         self._child = None
 
     def __del__(self) -> None:
-        with suppress(Exception):
+        try:  # noqa: SIM105  at the interpreter's end the module's names are gone, suppress among them
             self.close()
+        except Exception:
+            pass
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._owner != os.getpid():  # a forked worker needs its own

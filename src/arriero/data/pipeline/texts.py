@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -70,20 +71,25 @@ class FramedWriter:
 
 
 def read_at(path: Path, place: NDArray[np.int64] | tuple[int, int]) -> Any:
-    """The object at one place.
+    """The object at one place. The last few frames stay in memory, so that neighbours cost little.
 
     Raises:
         DamagedArtifactError: the file does not hold it.
     """
     frame, start = int(place[0]), int(place[1])
     try:
-        with path.open("rb") as file:
-            file.seek(frame)
-            reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False)
-            content = reader.read(-1)
+        content = _frame(path, path.stat().st_mtime_ns, frame)
         return orjson.loads(content[start : content.index(b"\n", start)])
     except (ValueError, zstandard.ZstdError) as error:
         raise DamagedArtifactError(f"{path} is damaged at {frame}: {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _frame(path: Path, changed: int, offset: int) -> bytes:
+    """A frame's content. ``changed``: the file's time, so that another file of that name is not taken for it."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return bytes(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False).read(-1))
 
 
 def iter_framed(path: Path) -> Iterator[Any]:

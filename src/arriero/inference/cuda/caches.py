@@ -39,7 +39,9 @@ class PagedAttention(PoolAttention):
         super().__init__(pool, rows)
         self._places = places_of(rows, pool.shape.device, part)
         few = [row for s in rows.spans if s.count <= FEW_ROWS for row in range(s.first, s.first + s.count)]
-        self._index = None if len(few) == len(rows) else torch.tensor(few, device=pool.shape.device)
+        self._index = (
+            None if len(few) == len(rows) else torch.tensor(few, dtype=torch.int64, device=pool.shape.device)
+        )
         self._some = self._places if self._index is None else selected(self._places, self._index)
 
     def attend(
