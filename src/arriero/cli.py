@@ -398,7 +398,8 @@ cli.add_command(data)
 
 
 def _stage_command(kind: str) -> click.Command:
-    from arriero.recipe.command import stage_params
+    from arriero.recipe.command import setting_blocks, stage_params
+    from arriero.recipe.command_help import BlockCommand
 
     stage, params = stage_params(kind)
     params += [
@@ -417,9 +418,10 @@ def _stage_command(kind: str) -> click.Command:
     epilog = (
         "`arriero compare MODEL --with ENGINE` is another command." if kind == compare_with.name else None
     )
-    return click.Command(
-        kind, params=params, callback=callback, help=help_text, short_help=short, epilog=epilog
-    )
+    return BlockCommand(
+        kind, params=params, callback=callback, help=help_text, short_help=short, epilog=epilog,
+        blocks=setting_blocks(stage.Settings),
+    )  # fmt: skip
 
 
 def _disk_full(error: OSError) -> str:

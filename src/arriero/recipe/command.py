@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,14 @@ import click
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from arriero.artifacts import InputPath
+from arriero.recipe.command_help import block_of, plain_type, shown_default
 from arriero.stage import Stage, get_stage
 
 
-def _plain_type(annotation: Any) -> Any:
-    """The annotation without ``| None``."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(annotation) if part is not type(None)]
-        return _plain_type(rest[0]) if len(rest) == 1 else rest
-    return annotation
-
-
 def _metavar(annotation: Any) -> str:
-    kind = _plain_type(annotation)
+    kind = plain_type(annotation)
     if typing.get_origin(kind) is typing.Literal:
         return "|".join(str(choice) for choice in typing.get_args(kind))
     if typing.get_origin(kind) is list:
@@ -40,33 +31,12 @@ def _metavar(annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    return typing.get_origin(_plain_type(annotation)) is list
+    return typing.get_origin(plain_type(annotation)) is list
 
 
 def _help(field: FieldInfo) -> str:
-    text = field.description or ""
-    if field.is_required():
-        return f"{text}  [required]"
-    kind = _plain_type(field.annotation)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return f"{text}. {_keys(kind)}"
-    default = field.get_default(call_default_factory=True)
-    if default is PydanticUndefined or default is None or default == [] or default == "":
-        return text
-    if isinstance(default, bool):
-        default = str(default).lower()
-    return f"{text}  [default: {default}]"
-
-
-def _keys(block: type[BaseModel]) -> str:
-    """The keys of a nested block, each with its default and what it does."""
-    parts = []
-    for name, field in block.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        shown = str(default).lower() if isinstance(default, bool) else default
-        parts.append(f"{name}: {shown} ({field.description})" if shown not in (None, PydanticUndefined) else
-                     f"{name} ({field.description})")  # fmt: skip
-    return "Keys: " + "; ".join(parts)
+    below = "  (keys: below)" if block_of(field.annotation) else ""
+    return f"{field.description or ''}{shown_default(field)}{below}"
 
 
 def _flag(name: str) -> str:
@@ -88,7 +58,7 @@ def setting_options(settings: type[BaseModel]) -> list[click.Option]:
 
 
 def _valueless(field: FieldInfo) -> dict[str, Any]:
-    if _plain_type(field.annotation) is not bool:
+    if plain_type(field.annotation) is not bool:
         return {}
     return {"is_flag": False, "flag_value": "true"}
 
@@ -106,9 +76,9 @@ def input_options(stage: Stage[Any]) -> list[click.Option]:
 
 def _parse(annotation: Any, text: str) -> Any:
     """A value from the command line: text stays text, everything else is read as YAML."""
-    kind = _plain_type(annotation)
+    kind = plain_type(annotation)
     if _is_list(annotation):
-        kind = _plain_type(typing.get_args(kind)[0])
+        kind = plain_type(typing.get_args(kind)[0])
     if kind is str or kind is InputPath:
         return text
     try:
@@ -134,6 +104,12 @@ def given_settings(settings: type[BaseModel], params: dict[str, Any]) -> dict[st
 def given_inputs(stage: Stage[Any], params: dict[str, Any]) -> dict[str, list[Path]]:
     """The input folders that were given on the command line, by role."""
     return {role: list(params.get(f"input_{role}") or ()) for role in stage.inputs}
+
+
+def setting_blocks(settings: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
+    """(option, settings class) of every option that takes a block."""
+    found = ((name, block_of(field.annotation)) for name, field in settings.model_fields.items())
+    return [(_flag(name), block) for name, block in found if block is not None]
 
 
 def stage_params(kind: str) -> tuple[Stage[Any], list[click.Parameter]]:
