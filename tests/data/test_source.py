@@ -66,12 +66,14 @@ def test_folders_and_patterns_are_read_by_name_without_what_is_hidden_linked_or_
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('{"text": "json"}' if name.endswith("jsonl") else name)
     (tmp_path / "link.txt").symlink_to("/etc/hostname")
+    (tmp_path / "loop").symlink_to(tmp_path)
     whole = source(tmp_path)
     assert [name for name, _ in whole.files()] == ["a/b.jsonl", "a/c.txt", "b.txt"]
     assert contents(whole) == ["json", "a/c.txt", "b.txt"]
     some = source(tmp_path / "*" / "*.txt")
     assert [name for name, _ in some.files()] == ["a/c.txt"]
     assert some.path.base() == tmp_path
+    assert [name for name, _ in source(tmp_path / "**" / "*.txt").files()] == ["a/c.txt", "b.txt"]
     with pytest.raises(ArrieroError, match="holds no file"):
         source(tmp_path / "*.zip", format="text").files()
     with pytest.raises(ArrieroError, match="no such file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,12 @@ class InputTree(InputPath):
         """
         if self.is_file():
             return [(self.name, InputPath(self))]
-        base, pattern = self._base_and_pattern()
+        base, patterns = self._base_and_patterns()
         if not base.is_dir():
             raise ArrieroError(f"{self}: no such file or folder")
+        names = ((path.relative_to(base), path) for path in _below(base))
         found = sorted(
-            (path.relative_to(base).as_posix(), InputPath(path))
-            for path in base.glob(pattern)
-            if path.is_file() and not path.is_symlink() and not _hidden(path.relative_to(base))
+            (name.as_posix(), InputPath(path)) for name, path in names if _fits(name.parts, patterns)
         )
         if not found:
             raise ArrieroError(f"{self} holds no file")
@@ -66,18 +66,33 @@ class InputTree(InputPath):
 
     def base(self) -> Path:
         """The folder below which the names of :meth:`files` count."""
-        return Path(self).parent if self.is_file() else self._base_and_pattern()[0]
+        return Path(self).parent if self.is_file() else self._base_and_patterns()[0]
 
-    def _base_and_pattern(self) -> tuple[Path, str]:
+    def _base_and_patterns(self) -> tuple[Path, tuple[str, ...]]:
         parts = Path(self).parts
         first = next((n for n, part in enumerate(parts) if set(part) & set("*?[")), None)
         if first is None:
-            return Path(self), "**/*"
-        return Path(*parts[:first]), "/".join(parts[first:])
+            return Path(self), ("**", "*")
+        return Path(*parts[:first]), parts[first:]
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _fits(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_fits(names[skipped:], patterns[1:]) for skipped in range(len(names) + 1))
+    return bool(names) and fnmatch(names[0], patterns[0]) and _fits(names[1:], patterns[1:])
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files below a folder; hidden ones and symbolic links are passed over."""
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") or entry.is_symlink():
+            continue
+        if entry.is_dir():
+            yield from _below(entry)
+        elif entry.is_file():
+            yield entry
 
 
 def raw_files(value: Any) -> Iterator[InputPath]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from arriero.errors import ArrieroError, DamagedArtifactError, did_you_mean
 from arriero.tokenization.texts import corpus_files
 
 SPLITS = ("train", "validation")
-DROPPED_FILE = "dropped.jsonl.gz"
 
 
 class Corpus:
     """The folder of a corpus artifact: the files of every split (``train-00000.jsonl.zst`` ..., or ``train.jsonl.gz``
-    alone), and the record of what was dropped."""
+    alone)."""
 
     def __init__(self, folder: Path) -> None:
         """
@@ -47,11 +45,6 @@ class Corpus:
             raise ArrieroError(f"{self.folder} has no split '{split}'{did_you_mean(split, self.files)}")
         for path in self.files[split]:
             yield from file_documents(path)
-
-    def iter_dropped(self) -> Iterator[dict[str, object]]:
-        """What curation dropped: id, source, reason, value, threshold, survivor, text (its beginning)."""
-        for line in iter_lines(self.folder / DROPPED_FILE):
-            yield json.loads(line.data)
 
 
 def file_documents(path: Path) -> Iterator[Document]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.data.readers import READERS, format_of, reader_class, reader_for, resolve_format, source_files
+from arriero.data.readers import READERS, format_of, reader_class, reader_for, resolve_format
 from arriero.data.readers.lines import JsonLinesReader, TextReader
 from arriero.data.records import Limits
 from arriero.errors import ArrieroError
@@ -47,24 +47,3 @@ def test_a_reader_takes_the_options_it_names(tmp_path: Path) -> None:
     assert isinstance(reader, TextReader)
     assert [item.offset for item in reader.read(path, 0, None, Limits())] == [0, 2]
     assert isinstance(reader_for(path, "jsonl", {"split": "line", "text_field": "q"}), JsonLinesReader)
-
-
-def test_files_of_a_folder_and_of_a_pattern_are_sorted(tmp_path: Path) -> None:
-    for name in ("b/z.jsonl", "b/a.jsonl", "a.txt", "c.bin", ".hidden.txt", ".git/a.txt"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("x")
-    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
-    (tmp_path / "loop").symlink_to(tmp_path)
-
-    def names(files: list[Path]) -> list[str]:
-        return [file.relative_to(tmp_path).as_posix() for file in files]
-
-    assert names(source_files(tmp_path)) == ["a.txt", "b/a.jsonl", "b/z.jsonl"]
-    assert names(source_files(tmp_path, "text")) == ["a.txt", "b/a.jsonl", "b/z.jsonl", "c.bin"]
-    assert names(source_files(tmp_path / "b" / "*.jsonl")) == ["b/a.jsonl", "b/z.jsonl"]
-    assert names(source_files(tmp_path / "**" / "*.jsonl")) == ["b/a.jsonl", "b/z.jsonl"]
-    assert names(source_files(tmp_path / "c.bin")) == ["c.bin"]
-    for path, message in (("none", "there is no file"), ("*.none", "has no files of a known format")):
-        with pytest.raises(ArrieroError, match=message):
-            source_files(tmp_path / path)

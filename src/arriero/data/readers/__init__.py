@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -105,57 +104,3 @@ def reader_for(path: Path, format: str = "auto", options: Mapping[str, Any] | No
     named = inspect.signature(found).parameters
     reader: Reader = found(**{key: value for key, value in (options or {}).items() if key in named})
     return reader
-
-
-def source_files(path: Path, format: str = "auto") -> list[Path]:
-    """The files that a source's path names, in the order of their names: one file, a folder's files or a pattern's.
-
-    Of a folder or pattern, hidden files and symbolic links are left aside, and with ``auto`` files whose ending says no
-    format. A format whose reader takes whole folders gets the folder itself.
-
-    Raises:
-        ArrieroError: nothing is there, or no file is left.
-    """
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        if format != "auto" and getattr(reader_class(format), "folders", False):
-            return [path]
-        found = _below(path)
-    elif glob.has_magic(str(path)):
-        found = _matching(path)
-    else:
-        raise ArrieroError(f"there is no file {path}")
-    if format == "auto":
-        found = [file for file in found if format_of(file) is not None]
-    if not found:
-        raise ArrieroError(f"{path} has no files{' of a known format' if format == 'auto' else ''}")
-    return sorted(found, key=lambda file: file.as_posix())
-
-
-def _matching(pattern: Path) -> list[Path]:
-    """Files that a pattern names; ``**`` stands for any folders. Unlike glob it does not walk through links."""
-    parts = pattern.parts
-    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    root = Path(*parts[:fixed])
-    return [file for file in _below(root) if _fits(file.relative_to(root).parts, parts[fixed:])]
-
-
-def _fits(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
-    if not patterns:
-        return not names
-    if patterns[0] == "**":
-        return any(_fits(names[skipped:], patterns[1:]) for skipped in range(len(names) + 1))
-    return bool(names) and fnmatch(names[0], patterns[0]) and _fits(names[1:], patterns[1:])
-
-
-def _below(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    for entry in folder.iterdir() if folder.is_dir() else ():
-        if entry.name.startswith(".") or entry.is_symlink():
-            continue
-        if entry.is_dir():
-            files += _below(entry)
-        elif entry.is_file():
-            files.append(entry)
-    return files
