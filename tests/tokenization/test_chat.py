@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,14 @@ def test_other_templates(tokenizer: Tokenizer) -> None:
     refusing = chat_of(tokenizer, "{{ raise_exception('no') }}")
     with pytest.raises(ArrieroError, match="refuses the conversation: no"):
         refusing.render([{"role": "user", "content": "x"}])
+
+
+def test_templates_may_tell_the_date(tokenizer: Tokenizer) -> None:
+    before = datetime.now().strftime("%d %b %Y")
+    rendered = ChatTemplate("{{ strftime_now('%d %b %Y') }}: {{ messages[0]['content'] }}", tokenizer).render(
+        [{"role": "user", "content": "hi"}]
+    )
+    assert rendered.text in (f"{before}: hi", f"{datetime.now():%d %b %Y}: hi")
 
 
 def test_templates_run_in_a_sandbox(tokenizer: Tokenizer) -> None:

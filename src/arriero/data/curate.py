@@ -139,9 +139,10 @@ class Curate(Stage[CurateSettings]):
         curation = _curation(settings, context.seed)
         executor = make_executor(_executor(settings))
         hooks = Hooks(partial(_tell, context), context.stop_requested)
-        parts = make_parts(curation, executor, context.state, hooks)
-        steps = decide(curation, parts, executor, context.state, hooks)
-        accounts = write(curation, parts, executor, context.state, hooks)
+        with executor.session():
+            parts = make_parts(curation, executor, context.state, hooks)
+            steps = decide(curation, parts, executor, context.state, hooks)
+            accounts = write(curation, parts, executor, context.state, hooks)
         deliver(context.state, context.folder)
         report = _audit(settings, accounts, context)
         for alarm in [*(alarm["message"] for alarm in report.alarms), *steps["dedup"]["alarms"]]:

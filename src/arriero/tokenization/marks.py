@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -83,7 +84,13 @@ def environment() -> ImmutableSandboxedEnvironment:
     sandbox.filters["trim"] = _trim
     sandbox.filters["tojson"] = _tojson
     sandbox.globals["raise_exception"] = _raise
+    sandbox.globals["strftime_now"] = _strftime_now
     return sandbox
+
+
+def _strftime_now(format: str) -> str:
+    """Today, for templates that tell the model the date (Llama 3.2, gpt-oss)."""
+    return datetime.now().strftime(format)
 
 
 class _Generation(Extension):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from arriero.data.execute.progress import Progress
@@ -16,6 +17,10 @@ class InlineExecutor:
 
     def __init__(self, shard: Shard | None = None) -> None:
         self._shard = shard
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing is kept between runs."""
+        return contextlib.nullcontext()
 
     def run(
         self,

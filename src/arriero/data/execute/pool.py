@@ -129,6 +129,10 @@ class PoolExecutor:
         self.workers = workers
         self._shard, self._memory, self._seconds = shard, memory, seconds
 
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing is kept between runs."""
+        return contextlib.nullcontext()
+
     def run(
         self,
         work: Work,

@@ -12,7 +12,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ class RayExecutor:
         self._ray = _ray()
         self._given, self._address, self._shard = workers, address, shard
         self.workers = workers or cores()
+
+    def session(self) -> AbstractContextManager[None]:
+        """Ray stays up for all runs inside; it takes seconds to start."""
+        return self._started()
 
     def run(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +64,10 @@ class Executor(Protocol):
     """Runs one function over many tasks. Every kind gives the same files."""
 
     workers: int
+
+    def session(self) -> AbstractContextManager[None]:
+        """For several runs one after the other: what takes long to start stays up inside."""
+        ...
 
     def run(
         self,
