@@ -107,9 +107,8 @@ def test_other_templates(tokenizer: Tokenizer) -> None:
 
 def test_templates_may_tell_the_date(tokenizer: Tokenizer) -> None:
     before = datetime.now().strftime("%d %b %Y")
-    rendered = ChatTemplate("{{ strftime_now('%d %b %Y') }}: {{ messages[0]['content'] }}", tokenizer).render(
-        [{"role": "user", "content": "hi"}]
-    )
+    dated = chat_of(tokenizer, "{{ strftime_now('%d %b %Y') }}: {{ messages[0]['content'] }}")
+    rendered = dated.render([{"role": "user", "content": "hi"}])
     assert rendered.text in (f"{before}: hi", f"{datetime.now():%d %b %Y}: hi")
 
 
