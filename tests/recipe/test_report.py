@@ -142,12 +142,12 @@ def samples() -> Samples:
 
 
 CURATE_FACTS = {
-    "sources": [
-        {"source": "stories", "in": {"documents": 5200, "bytes": 4_100_000}, "kept": {"documents": 5011, "bytes": 3_980_000},
+    "sources": {
+        "stories": {"in": {"documents": 5200, "bytes": 4_100_000}, "kept": {"documents": 5011, "bytes": 3_980_000},
          "dropped": {"near_duplicate": {"documents": 140, "bytes": 90_000}, "exact_duplicate": {"documents": 49, "bytes": 30_000}}},
-        {"source": "web", "in": {"documents": 1400, "bytes": 2_900_000}, "kept": {"documents": 903, "bytes": 1_850_000},
+        "web": {"in": {"documents": 1400, "bytes": 2_900_000}, "kept": {"documents": 903, "bytes": 1_850_000},
          "dropped": {"min_words": {"documents": 260, "bytes": 60_000}, "max_duplicate_lines": {"documents": 237, "bytes": 990_000}}},
-    ],
+    },
     "total": {
         "in": {"documents": 6600, "bytes": 7_000_000}, "kept": {"documents": 5914, "bytes": 5_830_000},
         "dropped": {"min_words": {"documents": 260, "bytes": 60_000}, "max_duplicate_lines": {"documents": 237, "bytes": 990_000},

@@ -20,7 +20,7 @@ stages:
     kind: curate
     sources:
       - {name: texts, path: texts.jsonl, license: CC0-1.0}
-    rules: {min_words: 5}
+    rules: {presets: [none], min_words: 5}
   tokenizer:
     inputs: {corpus: corpus}
     vocab_size: 300

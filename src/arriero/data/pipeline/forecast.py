@@ -93,7 +93,7 @@ def _glance(source: Source, file: tuple[str, Path], maker: Maker) -> _Seen:
             break
     if first and not seen.bytes:
         raise ArrieroError(
-            f"source {source.name}: none of the first {seen.documents:,} records gave a text; {first}"
+            f"source {source.name}: none of the first {seen.documents:,} records of {name} gave a text; {first}"
         )
     return seen
 
