@@ -79,8 +79,12 @@ def speak() -> Callable[..., tuple[list[int], bool]]:
     ) -> tuple[list[int], bool]:
         rng = np.random.default_rng(seed)
         texts = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
-        weights = {b'"': 3, b"}": 1, b"]": 1, **{bytes([c]): 1 for c in b"abcxy"}}
-        closing = np.array([sum(w * t.count(c) for c, w in weights.items()) for t in texts], dtype=float)
+        weights = {b'"': 3, b"}": 1, b"]": 1}
+        # a letter counts once: a piece of many must not outweigh the quote that ends its string
+        closing = np.array(
+            [sum(w * t.count(c) for c, w in weights.items()) + any(c in t for c in b"abcxy") for t in texts],
+            dtype=float,
+        )
         closing[[tokenizer.eos_id, tokenizer.end_of_turn_id]] = 3
         ids: list[int] = []
         for step in range(longest):
