@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from arriero.serving.routes.page import load_page
+from arriero.one_page import load_page
 
 COST = {
     "seconds": 0.4,
@@ -62,7 +62,7 @@ def scored(token: str, number: int) -> dict[str, Any]:
 def scripted_server() -> Iterator[Scripted]:
     """The page and the two routes that it asks, on a free port."""
     script = Scripted()
-    page, headers = load_page()
+    page, headers = load_page("arriero.serving")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

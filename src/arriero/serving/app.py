@@ -21,13 +21,13 @@ from arriero.serving.routes.chat import chat_routes
 from arriero.serving.routes.completions import completion_routes
 from arriero.serving.routes.embeddings import embedding_routes
 from arriero.serving.routes.models import model_routes
-from arriero.serving.routes.page import load_page, page_routes
+from arriero.serving.routes.page import page_routes
 from arriero.serving.routes.responses import response_routes
 from arriero.serving.routes.state import state_routes
 from arriero.serving.routes.tokens import token_routes
 from arriero.serving.service import Service
 
-__all__ = ["load_page", "make_app"]
+__all__ = ["make_app"]
 
 CODES = {
     404: "not_found",

@@ -1,6 +1,6 @@
 """One long-lived child process per worker that extracts pages, and is replaced when a page is the end of it.
 
-A page costs a write and a read of a pipe (some 0.1 ms), so every page goes there and none can hold up or kill a worker.
+A page costs a write and a read of a pipe, so every page goes there and none can hold up or kill a worker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decompressing gzip members: by ISA-L where the package isal is installed (2.5 times as fast), else by zlib.
+"""Decompressing gzip members: by ISA-L where the package isal is installed (faster), else by zlib.
 
 Both give the same bytes and refuse the same damage, told in the same words here so that ledgers are equal.
 """

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from arriero.data.readers.sources import FileSource, Problem, Source, StreamSource, content_blocks
+from arriero.data.readers.sources import FileSource, Problem, Source, StreamSource, content_blocks, forget
 from arriero.data.records import Limits
 
 _TAR_BLOCK = 512
@@ -159,7 +159,7 @@ def _skip(source: Source, start: int, end: int) -> bool:
             if len(source.read(start, count)) < count:
                 return False
             start += count
-            source.forget(start)
+            forget(source, start)
     return True
 
 
@@ -173,7 +173,7 @@ def _next_header(source: Source, position: int) -> int:
             tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError:
             position += _TAR_BLOCK
-            source.forget(position)
+            forget(source, position)
         else:
             return position
 

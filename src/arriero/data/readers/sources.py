@@ -38,8 +38,11 @@ class Source(Protocol):
 
     def read(self, position: int, count: int) -> bytes: ...
 
-    def forget(self, position: int) -> None:
-        """Nothing before ``position`` will be asked for again."""
+
+def forget(source: Source, position: int) -> None:
+    """Nothing before ``position`` will be asked for again: a stream lets go of it, a file keeps nothing anyway."""
+    if isinstance(source, StreamSource):
+        source.forget(position)
 
 
 class FileSource:
@@ -67,9 +70,6 @@ class FileSource:
                 break
             data += more
         return data
-
-    def forget(self, position: int) -> None:
-        pass
 
     def __enter__(self) -> FileSource:
         return self

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import NamedTuple, Protocol
 
 from arriero.data.readers.inflate import DAMAGED, ERRORS, gzip_member
-from arriero.data.readers.sources import GZIP_MAGIC, FileSource, Problem, Source
+from arriero.data.readers.sources import GZIP_MAGIC, FileSource, Problem, Source, forget
 from arriero.data.readers.warc_record import HEAD_BYTES, VERSION, Head, parse_head
 from arriero.data.records import Limits
 
@@ -114,7 +114,7 @@ class PlainLayout:
             if last:
                 return
             start += reach
-            self._source.forget(start)
+            forget(self._source, start)
 
     def join(self, start: int) -> int | None:
         """Follows the chain from further back than a record can reach; headers are cheap to follow."""

@@ -12,10 +12,11 @@ import pytest
 from tests.data.audit.conftest import XSS, Build, Builder, documents
 
 from arriero.data.audit.curated import CuratedCorpus
-from arriero.data.audit.inspect.server import InspectServer, load_page
+from arriero.data.audit.inspect.server import InspectServer
 from arriero.data.audit.rethreshold import Rethreshold
 from arriero.data.filters import FilterSettings
 from arriero.data.filters.rules import Rules
+from arriero.one_page import load_page
 
 
 def get(
@@ -60,7 +61,7 @@ def test_nothing_but_its_own_script_may_run(server: InspectServer) -> None:
     assert "http:" not in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert page == load_page()[0]
+    assert page == load_page("arriero.data.audit.inspect")[0]
     for outside in ("http://", "https://", "innerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert outside not in page.replace("http://www.w3.org/2000/svg", ""), outside
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import json
 import math
-import re
 import secrets
 from collections.abc import Callable
-from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from arriero.data.audit.curated import CuratedCorpus
 from arriero.data.audit.inspect.service import Inspection
 from arriero.errors import ArrieroError
+from arriero.one_page import load_page
 
 HOST = "127.0.0.1"
 _SECONDS = 30
@@ -62,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         if host not in (HOST, "localhost"):  # another name that points here is another site's page
             self._json(403, {"error": "open the page by the address that was printed"})
         elif parts.path == "/":
-            text, headers = load_page()
+            text, headers = load_page("arriero.data.audit.inspect")
             self._send(200, text.encode(), {"Content-Type": "text/html; charset=utf-8", **headers})
         elif not self._has_key():
             self._json(401, {"error": "the key is missing or another one"})
@@ -116,31 +112,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@lru_cache(maxsize=1)
-def load_page() -> tuple[str, dict[str, str]]:
-    """The page and its headers, which allow its own script and style and nothing else."""
-    folder = resources.files("arriero.data.audit.inspect") / "page"
-
-    def part(name: re.Match[str]) -> str:
-        return (folder / name[1]).read_text("utf-8")
-
-    page = re.sub(r"/\* (\w+\.(?:css|js)) \*/\n", part, (folder / "index.html").read_text("utf-8"))
-
-    def hashes(tag: str) -> str:
-        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
-        return " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in found
-        )
-
-    policy = (
-        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; img-src data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return page, {
-        "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
-    }  # fmt: skip
 
 
 def serve_corpus(folder: Path, port: int, raw: Path | None, say: Callable[[str], None]) -> None:
