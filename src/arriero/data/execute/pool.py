@@ -16,14 +16,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from arriero.data.execute.progress import Progress
-from arriero.data.execute.run import Run, settle
-from arriero.data.execute.tasks import Shard, Task, Work, never, silent
+from arriero.data.execute.run import Run, RunningExecutor, settle
+from arriero.data.execute.tasks import Shard, Task, Work
 from arriero.data.execute.worker import OUT_OF_MEMORY
 from arriero.errors import ArrieroError
 
@@ -108,7 +106,7 @@ class _Worker:
             return self._process.wait()
 
 
-class PoolExecutor:
+class PoolExecutor(RunningExecutor):
     """A process for each of ``workers`` tasks at a time; they live as long as one ``run``.
 
     A worker that dies loses its task only: the task is given to a new worker once more, then reported as failed.
@@ -129,22 +127,7 @@ class PoolExecutor:
         self.workers = workers
         self._shard, self._memory, self._seconds = shard, memory, seconds
 
-    def session(self) -> contextlib.AbstractContextManager[None]:
-        """Nothing is kept between runs."""
-        return contextlib.nullcontext()
-
-    def run(
-        self,
-        work: Work,
-        tasks: Sequence[Task],
-        *,
-        done: Callable[[Task], bool] = never,
-        tick: Callable[[Progress], None] = silent,
-        stop: Callable[[], bool] = never,
-    ) -> None:
-        """See :class:`arriero.data.execute.tasks.Executor`."""
-        run = Run(tasks, self._shard, done, tick, stop)
-        run.breathe()
+    def _work_off(self, run: Run, work: Work) -> None:
         message = packed(work)
         busy: dict[Any, _Worker] = {}
         try:
@@ -156,7 +139,6 @@ class PoolExecutor:
                 worker.kill()
             for worker in busy.values():
                 worker.end()
-        run.end()
 
     def _start(self, run: Run, message: bytes, busy: dict[Any, _Worker], worker: _Worker | None) -> None:
         """Give the next task to ``worker`` or to a new one; without a task the worker ends."""

@@ -11,16 +11,15 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from arriero.data.execute.pool import ONE_THREAD, TRIES, packed
-from arriero.data.execute.progress import Progress
-from arriero.data.execute.run import Run, settle
+from arriero.data.execute.run import Run, RunningExecutor, settle
 from arriero.data.execute.settings import cores
-from arriero.data.execute.tasks import Shard, Task, Work, never, silent
+from arriero.data.execute.tasks import Shard, Task, Work
 from arriero.errors import ArrieroError
 
 _STORE_BYTES = 80 << 20
@@ -30,7 +29,7 @@ _AHEAD = 2
 """Tasks submitted for each worker, so that none waits for the driver."""
 
 
-class RayExecutor:
+class RayExecutor(RunningExecutor):
     """The pool's function on Ray's workers.
 
     Args:
@@ -53,24 +52,11 @@ class RayExecutor:
         """Ray stays up for all runs inside; it takes seconds to start."""
         return self._started()
 
-    def run(
-        self,
-        work: Work,
-        tasks: Sequence[Task],
-        *,
-        done: Callable[[Task], bool] = never,
-        tick: Callable[[Progress], None] = silent,
-        stop: Callable[[], bool] = never,
-    ) -> None:
-        """See :class:`arriero.data.execute.tasks.Executor`."""
-        run = Run(tasks, self._shard, done, tick, stop)
-        run.breathe()
-        if run.left:
-            message = packed(work)
-            with self._started():
-                remote = self._ray.remote(num_cpus=1, max_retries=TRIES - 1, retry_exceptions=False)(_attempt)
-                self._work(run, remote, message)
-        run.end()
+    def _work_off(self, run: Run, work: Work) -> None:
+        message = packed(work)
+        with self._started():
+            remote = self._ray.remote(num_cpus=1, max_retries=TRIES - 1, retry_exceptions=False)(_attempt)
+            self._work(run, remote, message)
 
     def _work(self, run: Run, remote: Any, message: bytes) -> None:
         path = list(sys.path)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from arriero.data.execute.progress import Meter, Progress
-from arriero.data.execute.tasks import Counts, Failure, Shard, Task, check_names, raise_failures, require_all
+from arriero.data.execute.tasks import (
+    Counts,
+    Failure,
+    Shard,
+    Task,
+    Work,
+    check_names,
+    never,
+    raise_failures,
+    require_all,
+    silent,
+)
 from arriero.errors import Interrupted
 
 MOST_FAILURES = 10
@@ -106,3 +119,33 @@ def settle(run: Run, task: Task, kind: str, value: Any) -> None:
         run.failed(task, value)
     else:
         run.finished(task, value)
+
+
+class RunningExecutor(ABC):
+    """What the executors have in common: a run is begun, worked off and ended."""
+
+    _shard: Shard | None
+
+    def session(self) -> AbstractContextManager[None]:
+        """For several runs one after the other; nothing is kept between them unless an executor says so."""
+        return nullcontext()
+
+    def run(
+        self,
+        work: Work,
+        tasks: Sequence[Task],
+        *,
+        done: Callable[[Task], bool] = never,
+        tick: Callable[[Progress], None] = silent,
+        stop: Callable[[], bool] = never,
+    ) -> None:
+        """See :class:`arriero.data.execute.tasks.Executor`."""
+        run = Run(tasks, self._shard, done, tick, stop)
+        run.breathe()
+        if run.left:
+            self._work_off(run, work)
+        run.end()
+
+    @abstractmethod
+    def _work_off(self, run: Run, work: Work) -> None:
+        """Do all tasks that are left, telling ``run`` what became of each."""
