@@ -4,6 +4,10 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 STAMP  := $(VENV)/.installed
 MODEL  := runs/quickstart/int8
+# files of tests run beside each other, one on each core; `make test WORKERS=1` for one after the other
+WORKERS := logical
+PYTEST  := $(BIN)/pytest --durations 15 --durations-min 1
+BESIDE  := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo native test test-fast test-long lint format clean help
 
@@ -32,14 +36,15 @@ demo: $(STAMP)    ## the whole life of a small model: plan, run, report, one que
 native: $(STAMP)  ## compile the native library again after a change of its sources
 	$(BIN)/python -m arriero.native build
 
-test: lint        ## lint, then every test that fits into CI
-	$(BIN)/pytest -m "not long"
+test: lint        ## lint, then every test that fits into CI: most beside each other, then those that need the machine
+	@$(PYTEST) $(BESIDE) -m "not long and not alone"; beside=$$?; test $$beside -le 1 || exit $$beside; \
+	$(PYTEST) -m "alone and not long" && exit $$beside
 
 test-fast: $(STAMP)-dev ## the quick tests only
-	$(BIN)/pytest -m "not slow and not long"
+	$(PYTEST) $(BESIDE) -m "not slow and not long and not alone"
 
 test-long: $(STAMP)-dev ## the tests that take minutes each
-	$(BIN)/pytest -m long
+	$(PYTEST) -m long
 
 lint: $(STAMP)-dev ## ruff, mypy and the layers of the house
 	$(BIN)/ruff format --check src tests benchmarks

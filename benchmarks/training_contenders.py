@@ -126,7 +126,7 @@ def _objective(job: Job) -> Any:
     for index, text in zip(order, texts(job), strict=True):
         placed[index] = text
     if job.task == "sft":
-        return SftObjective([Row(text.ids, text.scored) for text in placed])
+        return SftObjective([Row(text.ids, text.scored) for text in placed], room=job.length)
 
     class Windows:
         def __len__(self) -> int:
@@ -147,7 +147,7 @@ def _settings(job: Job) -> Any:
     return TrainSettings(
         duration=f"{job.steps} steps", batch_size=job.rows, learning_rate=LEARNING_RATE, schedule="constant",
         warmup="1 steps", weight_decay=DECAY, beta1=BETAS[0], beta2=BETAS[1], eps=EPS, grad_clip=CLIP,
-        precision=job.precision, threads=job.threads, checkpoint_every="60 minutes", micro_batch_size=int(os.environ.get("MB","0")),
+        precision=job.precision, threads=job.threads, checkpoint_every="60 minutes",
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -24,7 +25,12 @@ def test_there_is_something_to_run() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
 def test_every_marked_command_runs(
-    page: Path, tmp_path: Path, smoke_run: Path, cli_environment: dict[str, str]
+    page: Path,
+    tmp_path: Path,
+    smoke_run: Path,
+    cli_environment: dict[str, str],
+    commands: Path,
+    warm_cli: ModuleType,
 ) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     shutil.copytree(
@@ -32,13 +38,12 @@ def test_every_marked_command_runs(
     )  # so that reuse keeps the test short
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    (bin_folder / "arriero").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m arriero.cli "$@"\n')
-    (bin_folder / "arriero").chmod(0o755)
+    warm_cli.write_client(bin_folder / "arriero", commands)
     environment = {**cli_environment, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     for language, body in BLOCK.findall(page.read_text()):
         command = ["sh", "-eu", "-c", body] if language == "sh" else [sys.executable, "-c", body]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=560, check=False
         )
         assert done.returncode == 0, f"{page.name}:\n{body}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 

@@ -70,6 +70,17 @@ class CorpusSpec(Spec):
     type: Literal["corpus"] = "corpus"
     splits: dict[str, SplitSpec]
     bytes_read: int = 0
+    figures: dict[str, FigureSpread] = Field(
+        default={}, description="what filters measured of the kept text, by name: how it is spread"
+    )
+
+
+class FigureSpread(BaseModel):
+    """A figure's spread over a corpus's text, every byte counted alike."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    measured: float = Field(ge=0, le=1, description="share of the text of which the figure is known")
+    quantiles: list[float] = Field(description="from the smallest to the largest, evenly over that text")
 
 
 class SplitSpec(BaseModel):
@@ -110,6 +121,11 @@ class TokenSplitSpec(BaseModel):
     documents: int
     tokens: int
     bytes: int
+    repeated: int = Field(
+        default=0,
+        ge=0,
+        description="of the tokens, those of further copies of a document (tokenize: quality)",
+    )
 
 
 class MixedSourceSpec(BaseModel):

@@ -83,6 +83,7 @@ def measured() -> DeviceProfile:
     return profile
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_quick_calibration_measures_everything(measured: DeviceProfile) -> None:
     assert (
@@ -98,6 +99,7 @@ def test_a_quick_calibration_measures_everything(measured: DeviceProfile) -> Non
     assert measured.stale() is None
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_profile_survives_the_disk(measured: DeviceProfile, tmp_path) -> None:
     path = save_profile(measured, tmp_path / "device.json")

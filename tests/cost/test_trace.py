@@ -250,11 +250,11 @@ def test_looking_up_rows_reads_the_rows_and_not_the_table() -> None:
 
 def test_a_model_far_too_large_for_this_machine() -> None:
     width = 1_000_000  # a matrix of 4 TB
-    start = time.perf_counter()
+    start = time.process_time()
     found = trace(lambda: nn.Linear(width, width, bias=False), lambda layer: layer(torch.randn(4, width)))
     assert found.state_bytes == 4 * width * width
     assert found.flops == 2 * 4 * width * width
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_same_operations_are_put_together() -> None:

@@ -282,3 +282,27 @@ def test_corpus_refuses_what_is_none(tmp_path: Path) -> None:
         list(Corpus(tmp_path).iter_documents("train"))
     with pytest.raises(ArrieroError, match="no split 'valid'"):
         list(Corpus(tmp_path).iter_documents("valid"))
+
+
+@pytest.mark.parametrize(("frames", "pieces"), [(1, "is compressed in one piece"), (4, "")])
+def test_the_plan_names_what_only_one_worker_can_read(tmp_path: Path, frames: int, pieces: str) -> None:
+    import zstandard
+
+    lines = [json.dumps({"text": text}) + "\n" for text in sample_texts(60_000)]
+    parts = ["".join(lines[n::frames]).encode() for n in range(frames)]
+    path = tmp_path / "web.jsonl.zst"
+    path.write_bytes(b"".join(map(zstandard.compress, parts)))
+    (tmp_path / "small.jsonl.gz").write_bytes(gzip.compress("".join(lines[:2]).encode()))
+    packed = gzip.compress("".join(lines).encode())
+    (tmp_path / "large.jsonl.gz").write_bytes(packed)
+    for name, said in (
+        ("web.jsonl.zst", pieces),
+        ("small.jsonl.gz", ""),
+        ("large.jsonl.gz", "large.jsonl.gz ("),
+    ):
+        source = {"path": tmp_path / name, "name": "web", "license": "CC0-1.0"}
+        settings = STAGE.Settings(sources=[source], rules=OFF, split_bytes=4000)
+        notes = STAGE.plan(settings, {}, DEVICE).notes[1:]
+        assert (said in notes[0]) if said else not notes
+        limited = STAGE.Settings(sources=[source | {"max_bytes": 9000}], rules=OFF, split_bytes=4000)
+        assert not STAGE.plan(limited, {}, DEVICE).notes[1:], "a source with a limit is one job anyway"

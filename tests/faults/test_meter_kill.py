@@ -79,6 +79,7 @@ class Killed:
         return Spent.of("", read_project([RunFolder(self.out)]).made).known["seconds"].value or 0.0
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [5, 6])
 def test_five_kills_and_each_second_counts_once(

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.cost.conftest import profile  # noqa: F401
 
 from arriero.cli import cli
 from arriero.cost.scaling.law import CHINCHILLA
+from arriero.cost.search.limits import Limits
 from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig
 from arriero.planning.goal.answer import GoalAnswer, answer_with, offers_for, tariffs_of, traced
@@ -29,6 +31,7 @@ from arriero.planning.goal.offers import choose_devices, precisions
 from arriero.planning.goal.question import GoalQuestion, parse_deadline, parse_prices
 from arriero.planning.goal.show import print_answer
 from arriero.planning.goal.variants import Variant, make_variant
+from arriero.planning.memory.kept import KeptProfiles
 
 NOON = datetime(2026, 11, 21, 12, 0)  # a Saturday
 CONFIG = DecoderConfig(
@@ -54,6 +57,14 @@ QUESTION = GoalQuestion(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shares_of_the_whole() -> Iterator[None]:
+    """Tensor groups go by shares of the whole model here: tracing one for each size and mode is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeptProfiles, "cut", lambda self, mode, tensor, sequence: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def variants() -> list[Variant]:
     return [make_variant(CONFIG, 512, "full", "bf16", "adamw", "toy")]
@@ -65,6 +76,22 @@ def ask(variants: list[Variant], **changes: Any) -> GoalAnswer:
     tariffs = tariffs_of(question)
     offers = offers_for(question, choose_devices(question.hardware), variants, tariffs)
     return answer_with(question, offers, variants, tariffs)
+
+
+def test_plans_that_cannot_be_told_apart_are_said_to_tie(variants):
+    found = ask(variants, goal="fastest", deadline=None, budget=None)
+    tied = found.search.ties(found.best)
+    assert len(tied) and found.best not in tied
+    seconds = found.search.scores.seconds
+    assert (seconds.middle[tied] >= seconds.middle[found.best]).all()
+    assert (seconds.low[tied] <= seconds.middle[found.best]).all()
+    told = to_json(found)["ties"]
+    assert told["count"] == len(tied)
+    assert told["simplest"]["devices"] == min(found.search.plans.devices[[*tied, found.best]])
+    shown = " ".join(screen(found).split())
+    assert f"a tie {len(tied):,} other plan" in shown
+    alone = replace(found.search, limits=Limits(deadline=float(seconds.high[found.best]) * 1e-6))
+    assert not len(alone.ties(found.best))
 
 
 def screen(answer: GoalAnswer) -> str:

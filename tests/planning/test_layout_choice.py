@@ -61,3 +61,15 @@ def test_a_layout_that_cuts_nothing_evenly() -> None:
 def test_batches_grow_with_the_model() -> None:
     tokens = [usual_batch_tokens(n) for n in (10**8, 10**9, 10**10, 10**11)]
     assert tokens == [5e5, 1e6, 2e6, 4e6]
+
+
+@pytest.mark.parametrize(("batch", "chunks"), [(64, 16), (32, 16), (48, 1), (16, 1)])
+def test_pipelines_are_interleaved_where_micro_batches_come_in_multiples_of_the_stages(
+    batch: int, chunks: int
+) -> None:
+    parallel = {"data": 16, "tensor": 1, "context": 1, "pipeline": 2}
+    found = layouts(Wish(SIZES, 2048, 32, batch, parallel=parallel, zero=1, micro_batch=1, recompute="none"))
+    assert row_of(found, 0).cut.chunks == chunks
+    parallel = {"data": 32, "tensor": 1, "context": 1, "pipeline": 1}
+    alone = layouts(Wish(SIZES, 2048, 32, batch, parallel=parallel, zero=3, micro_batch=1, recompute="none"))
+    assert row_of(alone, 0).cut.chunks == 1

@@ -18,7 +18,7 @@ CONFIG = DecoderConfig(d_model=32, n_layers=3, n_heads=2, d_ff=64, vocab_size=97
 class Machine:
     """Steps that take exactly what a formula says: ``fixed + layers (rows x row + rows x kept x pair + ...)``."""
 
-    def __init__(self, shape: Shape, depth: int, points: list[Point]) -> None:
+    def __init__(self, shape: Shape, depth: int, points: list[Point], device: str) -> None:
         self.depth = depth
 
     def seconds(self, point: Point, clock: Any) -> float:

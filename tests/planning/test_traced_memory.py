@@ -148,8 +148,8 @@ def compared(case: tuple[ModelConfig, dict[str, Any], Any, int, int]) -> tuple[f
     config, how, mode, rows, accumulation = case
     workload = workload_of(config, modes=(mode,), **how)
     profiles: Any = workload.memory
-    subject: Subject = profiles._subject
-    work = traced_work(profiles._config, subject, mode)
+    subject: Subject = profiles.subject
+    work = traced_work(profiles.config, subject, mode)
     one = planned_shape(
         subject.objective, 1, subject.context, subject.scored, None, subject.objective == "causal"
     )

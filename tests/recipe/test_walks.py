@@ -172,9 +172,16 @@ def test_a_missing_raw_file_is_found_by_the_plan(toy_recipe: Path, tmp_path: Pat
 
 
 def test_stop_flag_interrupts_and_the_same_call_goes_on(toy_recipe: Path, tmp_path: Path) -> None:
-    plan, folder = make_plan(toy_recipe, out=tmp_path / "out", sets=("texts.patience=30",))
+    plan, folder = make_plan(toy_recipe, out=tmp_path / "out", sets=("texts.patience=90",))
     stop = StopFlag()
-    threading.Timer(0.3, stop.set).start()
+
+    def stop_what_has_begun() -> None:
+        deadline = time.monotonic() + 60
+        while not list(folder.artifacts.glob(".*.state/begun")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        stop.set()
+
+    threading.Thread(target=stop_what_has_begun).start()
     with folder.locked(), pytest.raises(Interrupted) as error:
         run_plan(plan, folder, PlainDisplay(), stop)
     assert error.value.exit_code == 75
@@ -182,8 +189,8 @@ def test_stop_flag_interrupts_and_the_same_call_goes_on(toy_recipe: Path, tmp_pa
     place = Workplace(next(folder.artifacts.glob(".*.state")))
     assert (place.final / METER).exists(), "the seconds spent so far are kept"
     began = time.monotonic()
-    run(toy_recipe, tmp_path / "out", sets=("texts.patience=30",))
-    assert time.monotonic() - began < 20, "the marker in the state folder survived"
+    run(toy_recipe, tmp_path / "out", sets=("texts.patience=90",))
+    assert time.monotonic() - began < 60, "the marker in the state folder survived"
     assert list(folder.artifacts.glob(".*")) == []
 
 

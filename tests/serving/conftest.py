@@ -55,11 +55,15 @@ Start = Callable[..., Running]
 
 def _starter(stack: ExitStack) -> Start:
     def start(
-        model: Any = None, *, max_batch: int = 4, max_tokens_total: int | None = None, **options: Any
-    ) -> Running:
+        model: Any = None, *, tokenizer: Any = None, max_batch: int = 4, max_tokens_total: int | None = None,
+        **options: Any,
+    ) -> Running:  # fmt: skip
         model = model or _helpers.tiny_model(context_length=512)
         engine = Engine(
-            model, _helpers.byte_tokenizer(), max_batch=max_batch, max_tokens_total=max_tokens_total
+            model,
+            tokenizer or _helpers.byte_tokenizer(),
+            max_batch=max_batch,
+            max_tokens_total=max_tokens_total,
         )
         chosen = ServerOptions(**{"port": 0, "api_key": KEY} | options)
         running = Running(*stack.enter_context(serving(engine, "tiny", chosen)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import threading
@@ -21,7 +22,7 @@ from arriero.cli import cli
 from arriero.errors import ArrieroError
 from arriero.inference.engine import Engine
 from arriero.serving import compare_rivals
-from arriero.serving.compare import Scores, compare, our_logprobs
+from arriero.serving.compare import Scores, compare, exact_engine, our_logprobs
 from arriero.serving.compare_command import asks_for_agreement
 from arriero.serving.compare_rivals import open_rival
 from arriero.serving.compare_url import Server
@@ -304,3 +305,23 @@ def test_with_the_others_themselves(folder: Path, engine: Engine, name: str, mod
     assert report["agree"], report
     assert report["ids_equal"] is True
     assert report["chat_equal"] is True
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_an_exact_engine_computes_what_the_files_say(server: Any, tmp_path: Path, bits: int) -> None:
+    """Low-bit weights unpacked, no rounding of activations: the model's own forward pass in float32."""
+    from arriero.compression.rounding import quantize_model
+    from arriero.models.checkpoint import load_decoder, save_model
+    from arriero.models.layers.quantized import WeightScheme
+    from arriero.native.linear import exact_products
+
+    model = copy.deepcopy(server.engine.model)
+    quantize_model(model, WeightScheme(bits, 32), torch.bfloat16)
+    save_model(model, tmp_path, "bfloat16")
+    server.engine.tokenizer.save(tmp_path)
+    ids = server.engine.tokenizer.encode("¿Qué tal, arriero?")
+    with torch.no_grad(), exact_products():
+        expected = load_decoder(tmp_path, dtype="float32")(torch.tensor([ids]))[0].double().log_softmax(-1)
+    engine = exact_engine(tmp_path)
+    torch.testing.assert_close(our_logprobs(engine, ids), expected, atol=1e-5, rtol=0)
+    assert isinstance(engine, Engine) and engine.runner.name == "torch"

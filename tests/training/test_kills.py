@@ -237,6 +237,7 @@ def test_other_settings_do_not_go_on_from_its_checkpoints(
     same(folder, whole("pretrain"))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(
     start: Start, tmp_path: Path, whole: Callable[[str], Path]
@@ -255,6 +256,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     same(folder, whole("pretrain"), again=1)  # the evaluation that it interrupted is done again
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_after_sigterm_a_step_without_end_is_left_in_time(
     start: Start, tmp_path: Path, whole: Callable[[str], Path]
@@ -271,6 +273,7 @@ def test_after_sigterm_a_step_without_end_is_left_in_time(
     same(folder, whole("pretrain"))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_second_signal_leaves_at_once(start: Start, tmp_path: Path, whole: Callable[[str], Path]) -> None:
     folder = tmp_path / "twice"

@@ -7,7 +7,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.training.objectives.sft import LENGTH_STEP, PASS_TOKENS, least_padding
+from arriero.training.objectives.packing import LENGTH_STEP
+from arriero.training.objectives.sft import PASS_TOKENS, least_padding
 
 
 def cost(lengths: list[int], parts: list[tuple[int, int]]) -> int:

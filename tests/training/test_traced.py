@@ -47,6 +47,18 @@ def test_flops_of_any_batch_from_a_few_traces_are_exact(name: str, precision: An
         assert flops.evaluation(batch) == pytest.approx(evaluation_figures(work, shape, None).flops, rel=1e-9)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_flops_of_rows_of_several_blocks_of_queries_are_exact(masked: bool) -> None:
+    objective = CausalObjective(PlannedWindows(4, 400), 400, document_mask=masked)
+    work = Work(CONFIG.model_copy(update={"context_length": 400}), objective, TrainSettings(), "bf16")
+    flops = TracedFlops(work)
+    for length in (400, 256, 129):
+        shape = Shape(2, length, 2 * length, masked)
+        batch = objective.synthetic(shape)
+        assert flops.training(batch) == pytest.approx(step_figures(work, [shape], None).flops, rel=1e-9)
+        assert flops.evaluation(batch) == pytest.approx(evaluation_figures(work, shape, None).flops, rel=1e-9)
+
+
 def test_plain_products_are_counted_as_anyone_would() -> None:
     """Six FLOPs a parameter and token in the matrices, and attention beside it."""
     tokens = 2 * 64

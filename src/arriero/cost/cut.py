@@ -21,6 +21,8 @@ class Cut:
         context: parts of each sequence. pipeline: stages of consecutive blocks.
         zero: 0 every copy holds all; 1 optimizer states, 2 gradients too, 3 weights too are cut over data and context
             (Rajbhandari et al., arXiv 1910.02054; 3 is FSDP's ``fully_shard``).
+        chunks: runs of blocks that each stage has, in turns with the other stages (Narayanan et al., arXiv 2104.04473,
+            section 2.2): the pipeline fills in a chunk's time, and each boundary is crossed as often as there are chunks.
     """
 
     data: Count = 1
@@ -29,6 +31,7 @@ class Cut:
     pipeline: Count = 1
     sequence: bool | np.ndarray = False
     zero: Count = 0
+    chunks: Count = 1
 
     @property
     def devices(self) -> Count:

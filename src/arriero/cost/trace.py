@@ -8,8 +8,8 @@ the same figure that the same tracker gives on a real run (:func:`trace` with ``
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arriero.cost.operations import Kind, Work, describe, looks_like_product, tensors, traffic
+from arriero.cost.turns import counting
 
 T = TypeVar("T")
 
@@ -106,7 +107,11 @@ def trace_parts(
     live = live or LiveStorages()
     recorder = _Recorder(live)
     found = []
-    with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext(), recorder:
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext(),
+        counting(recorder.times) if fake else nullcontext(),
+        recorder,
+    ):
         state = make()
         for tensor in _reachable(state):
             live.add(tensor)
@@ -179,7 +184,17 @@ class _Recorder(TorchDispatchMode):
         self._live = live
         self._counts: dict[tuple[str, str, Work, int], int] = {}
         self._recording = False
+        self._weight = 1
         self.uncounted: set[str] = set()
+
+    @contextmanager
+    def times(self, count: int) -> Iterator[None]:
+        """What runs in the body stands for ``count`` times as much."""
+        self._weight *= count
+        try:
+            yield
+        finally:
+            self._weight //= count
 
     def start(self) -> None:
         """Forget what was recorded, and record from here on."""
@@ -223,7 +238,7 @@ class _Recorder(TorchDispatchMode):
             if looks_like_product(func):
                 self.uncounted.add(func._schema.name)
         key = (func._schema.name.split("::")[1], _dtype(args, kwargs, out), work, n_bytes)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + self._weight
 
 
 def _dtype(args: Any, kwargs: dict[str, Any], out: Any) -> str:

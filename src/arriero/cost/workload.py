@@ -125,8 +125,8 @@ class Workload:
     forward_rest: Work
     backward_block: Work
     backward_rest: Work
-    recomputed_block: dict[Recompute, Work] = field(default_factory=dict)
-    saved_block: dict[Recompute, float] = field(default_factory=dict)
+    recomputed_block: Mapping[Recompute, Work] = field(default_factory=dict)
+    saved_block: Mapping[Recompute, float] = field(default_factory=dict)
     saved_rest: float = 0.0
     head_peak: float = 0.0
     work_peak: float = 0.0
@@ -135,7 +135,7 @@ class Workload:
     state_bytes: float = 8.0
     once_block: Work = field(default_factory=Work)
     once_rest: Work = field(default_factory=Work)
-    saved_once_block: dict[Recompute, float] = field(default_factory=dict)
+    saved_once_block: Mapping[Recompute, float] = field(default_factory=dict)
     saved_once_rest: float = 0.0
     head_gradient: float = 0.0
     work_once: float = 0.0

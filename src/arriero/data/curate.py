@@ -24,6 +24,7 @@ from arriero.errors import ArrieroError
 from arriero.stage import (
     Context,
     CorpusSpec,
+    FigureSpread,
     Inputs,
     Outcome,
     Plan,
@@ -116,6 +117,7 @@ class Curate(Stage[CurateSettings]):
 
     def plan(self, settings: CurateSettings, specs: Specs, device: DeviceProfile) -> Plan:
         from arriero.data.pipeline.forecast import check_something_left, foresee
+        from arriero.data.pipeline.plan import in_one_piece
 
         part_settings = settings.part_settings()
         forecasts = [foresee(source, part_settings) for source in settings.sources]
@@ -124,6 +126,7 @@ class Curate(Stage[CurateSettings]):
             "documents and bytes are scaled up from the beginning of every source, with the rules of the run;"
             f" duplicates are not foreseen (they may take {_DUPLICATES:.0%} more, or much more)"
         ]
+        notes += filter(None, (in_one_piece(source, settings.split_bytes) for source in settings.sources))
         flops = Quantity.exact(0.0, "FLOP", "modelled", "no floating-point work")
         estimate = Estimate(
             seconds=_seconds(forecasts, settings, device),
@@ -135,6 +138,7 @@ class Curate(Stage[CurateSettings]):
     def run(self, settings: CurateSettings, inputs: Inputs, context: Context) -> Outcome:
         from arriero.data.execute import make_executor
         from arriero.data.pipeline.run import Hooks, decide, deliver, make_parts, write
+        from arriero.data.quality.spread import corpus_spreads
 
         curation = _curation(settings, context.seed)
         executor = make_executor(_executor(settings))
@@ -147,7 +151,11 @@ class Curate(Stage[CurateSettings]):
         report = _audit(settings, accounts, context)
         for alarm in [*(alarm["message"] for alarm in report.alarms), *steps["dedup"]["alarms"]]:
             context.say(f"  alarm: {alarm}")
-        spec = CorpusSpec(splits=_splits(accounts), bytes_read=report.total.came.text_bytes)
+        spec = CorpusSpec(
+            splits=_splits(accounts),
+            bytes_read=report.total.came.text_bytes,
+            figures=corpus_spreads(context.folder),
+        )
         return Outcome(spec, {**report.to_json(), "steps": steps}, _licenses(settings, accounts))
 
     def probe(self) -> dict[str, Rate]:
@@ -172,7 +180,18 @@ def _spec(forecasts: list[Forecast], validation_share: float, shard_bytes: int) 
         for name, share in shares.items()
         if share
     }
-    return CorpusSpec(splits=splits, bytes_read=round(sum(f.bytes for f in forecasts)))
+    return CorpusSpec(
+        splits=splits, bytes_read=round(sum(f.bytes for f in forecasts)), figures=_figures(forecasts)
+    )
+
+
+def _figures(forecasts: list[Forecast]) -> dict[str, FigureSpread]:
+    """How what the filters measured is spread over the text that was looked at."""
+    from arriero.data.quality.spread import spreads_of
+
+    names = dict.fromkeys(name for forecast in forecasts for name in forecast.figures)
+    figures = {name: [value for f in forecasts for value in f.figures[name]] for name in names}
+    return spreads_of(figures, [size for f in forecasts for size in f.sizes])
 
 
 def _seconds(forecasts: list[Forecast], settings: CurateSettings, device: DeviceProfile) -> Quantity:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from arriero.artifacts.commit import write_bytes_atomic
-from arriero.data.corpus import Corpus, file_documents
+from arriero.data.corpus import SPLITS, Corpus, file_documents
 from arriero.data.execute.tasks import Counts, Task
+from arriero.data.quality.account import QualityAccount
+from arriero.data.quality.pick import Picker, PickJob
 from arriero.data.shard_writer import ShardWriter
-from arriero.data.shards import SplitMeta
+from arriero.data.shards import SplitMeta, index_file
 from arriero.tokenization.fast import FastEncoder, SlowEncoder, make_encoder
 from arriero.tokenization.tokenizer import Tokenizer
 
@@ -32,21 +36,46 @@ class EncodeJob:
     shard_tokens: int
     fast: bool
     """Whether to encode by tiktoken, which was found to be equal."""
+    pick: PickJob | None = None
+    """How often to take each document; None: once."""
 
     @property
     def result(self) -> Path:
         """What is written when all shards of the file are there: their list."""
         return Path(self.state) / f"{self.label}.whole.json"
 
+    @property
+    def account(self) -> Path:
+        """What was taken how often, where documents are weighted."""
+        return Path(self.state) / f"{self.label}.quality.json"
 
-def encode_tasks(corpus: Corpus, tokenizer: Path, state: Path, shard_tokens: int, fast: bool) -> list[Task]:
-    """A task for each file of a corpus, in its order."""
+
+def encode_tasks(
+    corpus: Corpus,
+    tokenizer: Path,
+    state: Path,
+    shard_tokens: int,
+    fast: bool,
+    picks: Sequence[PickJob] | None = None,
+) -> list[Task]:
+    """A task for each file of a corpus, in its order.
+
+    Args:
+        picks: the passes over the files of the training split, a task each; None: one pass that takes all documents.
+    """
     tasks = []
+
+    def add(label: str, split: str, file: Path, pick: PickJob | None = None) -> None:
+        job = EncodeJob(label, split, str(file), str(tokenizer), str(state), shard_tokens, fast, pick)
+        tasks.append(Task(label, job, file.stat().st_size))
+
     for split, files in corpus.files.items():
+        if picks is not None and split == SPLITS[0]:
+            for pick in picks:
+                add(f"{split}-{pick.number:05d}-{pick.copy:02d}", split, Path(pick.file), pick)
+            continue
         for number, file in enumerate(files):
-            label = split if len(files) == 1 else f"{split}-{number:05d}"
-            job = EncodeJob(label, split, str(file), str(tokenizer), str(state), shard_tokens, fast)
-            tasks.append(Task(label, job, file.stat().st_size))
+            add(split if len(files) == 1 else f"{split}-{number:05d}", split, file)
     return tasks
 
 
@@ -63,7 +92,11 @@ def encode(job: EncodeJob, tick: Callable[[int], None]) -> SplitMeta:
     """
     tokenizer, encoder = _encoder(job.tokenizer, job.fast)
     writer = ShardWriter(Path(job.state), job.label, tokenizer, job.shard_tokens, encoder)
-    meta = writer.write(file_documents(Path(job.file)), tick)
+    picker = None if job.pick is None else Picker(job.pick)
+    meta = writer.write(file_documents(Path(job.file)) if picker is None else picker.documents(), tick)
+    if picker is not None:
+        account = picker.account(_document_tokens(Path(job.state), meta))
+        write_bytes_atomic(job.account, account.model_dump_json().encode())
     write_bytes_atomic(job.result, meta.model_dump_json().encode())
     return meta
 
@@ -76,6 +109,18 @@ def is_encoded(task: Task) -> bool:
 def encoded(task: Task) -> SplitMeta:
     """The shards of a task's file."""
     return SplitMeta.model_validate_json(task.payload.result.read_bytes())
+
+
+def quality_accounts(tasks: Sequence[Task]) -> list[QualityAccount]:
+    """What was taken how often of each file whose documents are weighted."""
+    jobs = [task.payload for task in tasks if task.payload.pick is not None]
+    return [QualityAccount.model_validate_json(job.account.read_bytes()) for job in jobs]
+
+
+def _document_tokens(state: Path, meta: SplitMeta) -> list[int]:
+    """Tokens of each document in a file's shards, in order."""
+    starts = [np.fromfile(state / index_file(shard.file), "<u8").astype(np.int64) for shard in meta.shards]
+    return [int(size) for one in starts for size in np.diff(one)]
 
 
 def choose_encoder(corpus: Corpus, tokenizer: Tokenizer, n_bytes: int) -> FastEncoder | SlowEncoder:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from arriero.artifacts import Artifact
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile
+from arriero.data.quality.foresee import MOST_EPOCHS
 from arriero.errors import ArrieroError
 from arriero.stage import (
     Context,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from arriero.data.shards import TokensMeta
 
 TRAIN = "train"
-MOST_EPOCHS = 4.0
-"""Text that is repeated more often than that teaches little (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
 
 class MixSettings(StageSettings):
@@ -178,6 +177,8 @@ def mixture_lines(spec: TokensSpec) -> list[str]:
         own = source.splits[TRAIN].tokens
         epochs = source.share * total / own
         line = f"{name}: {source.share:.1%} of the samples; {own:,} tokens of its own, {epochs:.2f} epochs a pass"
+        if repeated := source.splits[TRAIN].repeated:
+            line += f" ({repeated:,} of them further copies of good documents)"
         lines.append(line + (f" (more than {MOST_EPOCHS:g} teach little)" if epochs > MOST_EPOCHS else ""))
     return lines
 
@@ -214,7 +215,7 @@ def _sums(sources: Mapping[str, TokensSpec]) -> dict[str, TokenSplitSpec]:
     return {
         name: TokenSplitSpec(
             documents=sum(s.documents for s in splits), tokens=sum(s.tokens for s in splits),
-            bytes=sum(s.bytes for s in splits),
+            bytes=sum(s.bytes for s in splits), repeated=sum(s.repeated for s in splits),
         )
         for name, splits in found.items()
     }  # fmt: skip

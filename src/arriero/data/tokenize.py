@@ -12,6 +12,7 @@ from arriero.artifacts import Artifact
 from arriero.cost import Estimate, Quantity
 from arriero.cost.device import DeviceProfile, Rate
 from arriero.data.execute.settings import ExecutorSettings
+from arriero.data.quality.settings import QualitySettings
 from arriero.errors import ArrieroError, Interrupted
 from arriero.stage import (
     Context,
@@ -31,12 +32,16 @@ from arriero.stage import (
 )
 
 if TYPE_CHECKING:
+    from arriero.data.corpus import Corpus
     from arriero.data.execute.progress import Progress
     from arriero.data.execute.tasks import Task
+    from arriero.data.quality.account import QualityAccount
+    from arriero.data.quality.pick import PickJob
     from arriero.data.shards import SplitMeta
 
 TOKENIZER_FOLDER = "tokenizer"
 """Where a tokens artifact keeps a copy of its tokenizer."""
+_TRAIN = "train"
 _RATE, _FAST_RATE = "tokenize.bytes_per_s", "tokenize.fast_bytes_per_s"
 _WORKER_BYTES = 140 << 20
 """Resident in a worker process that has loaded a tokenizer."""
@@ -53,6 +58,10 @@ class TokenizeSettings(StageSettings):
         le=1 << 32,
         description="most tokens of a shard; a longer document has one of its own",
     )
+    quality: QualitySettings | None = Field(
+        default=None,
+        description="take training documents more or less often, by buckets of a measured figure; null: all once",
+    )
     executor: ExecutorSettings = Field(
         default=ExecutorSettings(),
         description="who encodes: a task for each file of the corpus; the shards' bytes are the same for all",
@@ -64,7 +73,9 @@ class TokenizeSettings(StageSettings):
 class Tokenize(Stage[TokenizeSettings]):
     """Encode every document as ``BOS ... EOS`` and write the ids of each split one after the other.
 
-    A run that was killed goes on after the last whole shard.
+    With ``quality`` good documents stand there several times and bad ones seldom: how often is decided by the document's
+    identifier and the seed, and `quality.json` says what came of it. A run that was killed goes on after the last whole
+    shard.
     """
 
     kind = "tokenize"
@@ -78,6 +89,8 @@ class Tokenize(Stage[TokenizeSettings]):
     Settings = TokenizeSettings
 
     def plan(self, settings: TokenizeSettings, specs: Specs, device: DeviceProfile) -> Plan:
+        from arriero.data.quality.foresee import foresee
+
         corpus: CorpusSpec = specs["corpus"]
         tokenizer: TokenizerSpec = specs["tokenizer"]
         splits = {
@@ -88,9 +101,15 @@ class Tokenize(Stage[TokenizeSettings]):
             )
             for name, split in corpus.splits.items()
         }
+        passes = settings.quality.passes if settings.quality else 1
+        files = sum(split.files * (passes if name == _TRAIN else 1) for name, split in corpus.splits.items())
+        workers = _workers(settings, files, sum(split.bytes for split in splits.values()))
+        notes = [f"{tokenizer.bytes_per_token:.2f} bytes per token, and BOS and EOS of every document"]
+        if settings.quality is not None:
+            weighted = foresee(settings.quality, corpus, splits[_TRAIN])
+            splits[_TRAIN] = weighted.split
+            notes.append(weighted.note)
         n_bytes = sum(split.bytes for split in splits.values())
-        files = sum(split.files for split in corpus.splits.values())
-        workers = _workers(settings, files, n_bytes)
         return Plan(
             TokensSpec(vocab_size=tokenizer.vocab_size, splits=splits),
             Estimate(
@@ -98,7 +117,7 @@ class Tokenize(Stage[TokenizeSettings]):
                 peak_memory=_memory(settings, splits, tokenizer.bytes_per_token, device, workers),
                 flops=Quantity.exact(0.0, "FLOP", "modelled", "no floating-point work"),
             ),
-            [f"{tokenizer.bytes_per_token:.2f} bytes per token, and BOS and EOS of every document"],
+            notes,
         )
 
     def run(self, settings: TokenizeSettings, inputs: Inputs, context: Context) -> Outcome:
@@ -116,7 +135,10 @@ class Tokenize(Stage[TokenizeSettings]):
         corpus = Corpus(corpus_artifact.path)
         n_bytes = sum(split.bytes for split in spec.splits.values())
         library = choose_encoder(corpus, tokenizer, n_bytes).library
-        tasks = encode_tasks(corpus, folder, context.state, settings.shard_tokens, library == "tiktoken")
+        picks = _picks(settings, corpus, context.seed)
+        tasks = encode_tasks(
+            corpus, folder, context.state, settings.shard_tokens, library == "tiktoken", picks
+        )
         if _workers(settings, len(tasks), n_bytes) > 1 or settings.executor.shard is not None:
             _encode_together(tasks, settings, context)
         else:
@@ -127,7 +149,7 @@ class Tokenize(Stage[TokenizeSettings]):
             )
             for split in corpus.splits
         }
-        if not splits["train"].tokens:
+        if not splits[_TRAIN].tokens:
             raise ArrieroError(f"{corpus_artifact.path} has no training text to encode")
         meta = TokensMeta(
             dtype=token_type(tokenizer.vocab_size), vocab_size=tokenizer.vocab_size, tokenizer=tokenizer.fingerprint,
@@ -135,11 +157,15 @@ class Tokenize(Stage[TokenizeSettings]):
         )  # fmt: skip
         tokenizer.save(context.folder / TOKENIZER_FOLDER)
         write_bytes_atomic(context.folder / META_FILE, (meta.model_dump_json(indent=2) + "\n").encode())
+        taken = _account(tasks, context)
+        repeated = {_TRAIN: taken.repeated_tokens} if taken else {}
         return Outcome(
             TokensSpec(
                 vocab_size=tokenizer.vocab_size,
                 splits={
-                    name: TokenSplitSpec(documents=s.documents, tokens=s.tokens, bytes=s.bytes)
+                    name: TokenSplitSpec(
+                        documents=s.documents, tokens=s.tokens, bytes=s.bytes, repeated=repeated.get(name, 0)
+                    )
                     for name, s in splits.items()
                 },
             ),
@@ -149,6 +175,7 @@ class Tokenize(Stage[TokenizeSettings]):
                 "encoded_by": library,
                 "shards": {name: len(split.shards) for name, split in splits.items()},
                 "bytes_per_token": {name: round(_ratio(split), 4) for name, split in splits.items()},
+                **({"quality": taken.model_dump(mode="json")} if taken else {}),
             },
         )
 
@@ -215,6 +242,31 @@ def _workers(settings: TokenizeSettings, files: int, n_bytes: int) -> int:
     if executor.kind == "inline" or files < 2 or n_bytes < WORTH_BYTES:
         return 1
     return min(executor.workers or cores(), files)
+
+
+def _picks(settings: TokenizeSettings, corpus: Corpus, seed: int) -> list[PickJob] | None:
+    """The passes over the training documents; None: one that takes all of them."""
+    from arriero.data.quality.pick import pick_jobs
+
+    if settings.quality is None:
+        return None
+    return pick_jobs(settings.quality, seed, corpus.folder, corpus.files[_TRAIN])
+
+
+def _account(tasks: list[Task], context: Context) -> QualityAccount | None:
+    """Write and tell what was taken how often; None where all documents are taken once."""
+    from arriero.artifacts.commit import write_bytes_atomic
+    from arriero.data.encode import quality_accounts
+    from arriero.data.quality.account import QUALITY_FILE, together
+
+    accounts = quality_accounts(tasks)
+    if not accounts:
+        return None
+    taken = together(accounts)
+    write_bytes_atomic(context.folder / QUALITY_FILE, (taken.model_dump_json(indent=2) + "\n").encode())
+    for line in taken.lines():
+        context.say(line)
+    return taken
 
 
 def _encode_together(tasks: list[Task], settings: TokenizeSettings, context: Context) -> None:

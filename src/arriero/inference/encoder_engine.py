@@ -51,6 +51,9 @@ class EncoderEngine:
         sigmoid: a cross-encoder's score goes through a sigmoid.
         token_budget: tokens of a batch; a text that is longer has one of its own.
         max_waiting: most requests that wait before :meth:`submit` refuses.
+
+    Attributes:
+        last_step: tokens that the last step read of each request, by its id: what the step's cost is shared by.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class EncoderEngine:
         self.token_budget, self.max_waiting = token_budget, max_waiting
         self.context_length = _longest(model, longest)
         self.steps = 0
+        self.last_step: dict[int, int] = {}
         encoder = isinstance(model, Encoder)
         segments = isinstance(model, Encoder) and model.config.n_segments > 1
         self._reader = TextReader(tokenizer, self.context_length, encoder, segments)
@@ -219,6 +223,7 @@ class EncoderEngine:
             ArrieroError: the model gives no numbers (NaN); the requests are still there to abort.
         """
         self.steps += 1
+        self.last_step = {}
         if any(job.left for job in self._jobs):
             self._compute(
                 next_batch([job for job in self._jobs if job.left], self.token_budget, not self._packs)
@@ -229,6 +234,8 @@ class EncoderEngine:
 
     @torch.inference_mode()
     def _compute(self, batch: list[tuple[Job, int]]) -> None:
+        for job, number in batch:
+            self.last_step[job.id] = self.last_step.get(job.id, 0) + job.length(number)
         tokens = run(self.model, [job.request.inputs[number] for job, number in batch])
         values = self._values(tokens, batch[0][0].request.task).cpu().numpy()
         if not np.isfinite(values).all():

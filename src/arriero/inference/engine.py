@@ -57,6 +57,8 @@ class Engine:
             (``auto``), or one of the three.
         head: ``int8``: the native kernels read the head as int8 codes; faster, and slightly other answers.
         fp8: the CUDA runner multiplies in float8, which needs Hopper; slightly other answers.
+        lean: low-bit codes of the model are held once, in the form that the native kernels compute with;
+            ``weight_packed`` of its layers is then made for whoever asks. For models that the engine owns.
         reserve: how places are given, see :class:`~arriero.inference.scheduler.Scheduler`.
         adapters: LoRA adapters that requests may name; by default a store that is empty at first.
         draft: a small model with the same tokenizer, which guesses ahead.
@@ -76,6 +78,7 @@ class Engine:
         runner: RunnerKind = "auto",
         head: HeadKind = "as_is",
         fp8: bool = False,
+        lean: bool = False,
         reserve: Reserve = "grow",
         adapters: AdapterStore | None = None,
         draft: Decoder | None = None,
@@ -89,7 +92,7 @@ class Engine:
         self.max_batch, self.max_waiting = max_batch, max_waiting
         self.pool: KVPool = make_pool(model, max_batch, max_tokens_total, kv_dtype)
         self.cache = PrefixCache(self.pool, prefix_cache)
-        self.runner = make_runner(runner, model, self.pool, self.adapters, head, fp8)
+        self.runner = make_runner(runner, model, self.pool, self.adapters, head, fp8, lean)
         prompt_rows = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
         self._scheduler = Scheduler(self.cache, max_batch, token_budget, reserve, prompt_rows)
         self._counters = EngineCounters(blocks_total=self.pool.n_blocks)
@@ -137,7 +140,7 @@ class Engine:
         if draft is not None:
             settings["draft"] = load_draft(draft, tokenizer, place)
         model = load_decoder(folder, device=place)
-        return cls(model, tokenizer, **{"adapters": AdapterStore(model, folder), **settings})
+        return cls(model, tokenizer, **{"adapters": AdapterStore(model, folder), "lean": True, **settings})
 
     # ------------------------------------------------------------ what goes on
 

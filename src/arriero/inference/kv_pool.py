@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 import math
+import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,9 +15,6 @@ from arriero.errors import ArrieroError
 
 BLOCK = 64
 """Tokens of a block."""
-
-ALIGNMENT = 64
-"""Bytes at a multiple of which a tensor of the pool begins: a cache line."""
 
 INT8_MAX = 127
 """Largest code of an int8 pool; -128 is not used."""
@@ -216,11 +213,11 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
 def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
     """Zeros: they come from the system untouched, so memory is only used for the places that are written.
 
-    ``torch.zeros`` writes every page, which took seconds for a large pool; NumPy asks the system for zeroed pages.
+    ``torch.zeros`` writes every page, which took seconds for a large pool. NumPy asks for huge pages, of which a first
+    answer takes one or two for each layer, though it writes little to them; reading was no faster with them.
     """
     if torch.device(device).type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     size = math.prod(shape) * dtype.itemsize
-    raw = torch.from_numpy(np.zeros(size + ALIGNMENT, dtype=np.uint8))
-    start = -raw.data_ptr() % ALIGNMENT
-    return raw[start : start + size].view(dtype).view(shape)
+    raw = torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)  # begins with a page, so it is aligned
+    return raw[:size].view(dtype).view(shape)

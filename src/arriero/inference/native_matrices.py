@@ -13,7 +13,15 @@ from arriero.models.decoder import Decoder
 from arriero.models.layers.block import Block
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.quantized import QuantizedLinear
-from arriero.native.matrices import GROUP, NativeMatrix, dense, low_bit, low_bit_packed, why_not_low_bit
+from arriero.native.matrices import (
+    GROUP,
+    NativeMatrix,
+    dense,
+    low_bit,
+    low_bit_packed,
+    part_of,
+    why_not_low_bit,
+)
 
 _DENSE = (torch.float32, torch.bfloat16)
 _INT8_MAX = 127
@@ -29,14 +37,29 @@ class BlockMatrices:
     down: NativeMatrix
 
     @classmethod
-    def of(cls, block: Block) -> BlockMatrices:
-        """Packs low-bit weights; dense ones stay where they are."""
+    def of(cls, block: Block, lean: bool = False) -> BlockMatrices:
+        """Packs low-bit weights; dense ones stay where they are.
+
+        Args:
+            lean: the layers keep their low-bit codes in the matrices' memory alone.
+        """
         attention, inner = block.attention, block.feed_forward
         up = [inner.up_proj] if inner.gate_proj is None else [inner.gate_proj, inner.up_proj]
-        return cls(
-            joined([attention.q_proj, attention.k_proj, attention.v_proj]), matrix_of(attention.o_proj),
-            joined(up), matrix_of(inner.down_proj),
-        )  # fmt: skip
+        qkv, out, down = (
+            [attention.q_proj, attention.k_proj, attention.v_proj],
+            attention.o_proj,
+            inner.down_proj,
+        )
+        made = cls(joined(qkv), matrix_of(out), joined(up), matrix_of(down))
+        if lean:
+            for layers, matrices in (
+                (qkv, made.qkv),
+                ([out], [made.out]),
+                (up, made.up),
+                ([down], [made.down]),
+            ):
+                _hand_over(layers, matrices)
+        return made
 
 
 def reason_against(model: Decoder) -> str | None:
@@ -75,6 +98,21 @@ def joined(layers: Sequence[nn.Module]) -> list[NativeMatrix]:
     packed = torch.cat([layer.weight_packed for layer in quantised])
     scales = torch.cat([layer.weight_scale for layer in quantised])
     return [low_bit_packed(packed, columns, scales, bits, _biases(quantised))]
+
+
+def _hand_over(layers: Sequence[nn.Module], matrices: Sequence[NativeMatrix]) -> None:
+    """Let quantised layers keep the matrices' memory for their codes, where it can be cut between them."""
+    first = 0
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, QuantizedLinear):
+            continue
+        alone = len(matrices) == len(layers)
+        part = part_of(
+            matrices[number if alone else 0], 0 if alone else first, layer.out_features, layer.bias
+        )
+        first += layer.out_features
+        if part is not None:
+            layer.keep_tiles(part)
 
 
 def head_matrix(weight: Tensor, bias: Tensor | None, head: HeadKind) -> NativeMatrix:

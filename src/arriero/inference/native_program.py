@@ -68,10 +68,11 @@ class ProgramMaker:
 
     Args:
         head: ``as_is``, or ``int8``: codes with one scale for 32 inputs.
+        lean: the model's layers keep their low-bit codes in the program's memory alone.
     """
 
-    def __init__(self, model: Decoder, head: HeadKind = "as_is") -> None:
-        self.model, self.config, self.head = model, model.config, head
+    def __init__(self, model: Decoder, head: HeadKind = "as_is", lean: bool = False) -> None:
+        self.model, self.config, self.head, self._lean = model, model.config, head, lean
         self._builder = Builder()
         config = model.config
         self._d, self._width = config.d_model, config.n_heads * config.head_dim
@@ -135,7 +136,7 @@ class ProgramMaker:
     # ------------------------------------------------------------ blocks
 
     def _block(self, layer: int, block: Block, place: _Place) -> _Place:
-        matrices = BlockMatrices.of(block)
+        matrices = BlockMatrices.of(block, self._lean)
         post = block.arrangement == "post"
         normed = self._norm(place, None if post else block.attention_norm, matrices.qkv[0], self._normed)
         self._attention(layer, normed, matrices)

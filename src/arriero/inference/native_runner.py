@@ -47,6 +47,7 @@ class NativeRunner:
     Args:
         head: ``int8``: the head's weights as int8 codes with one scale for 32 inputs, which makes the largest matrix
             of a small model four (float32) or two times smaller to read. benchmarks/decode.py measures what it costs.
+        lean: low-bit codes are held once, in the form that is computed with; the model still gives them as it did.
 
     Raises:
         ArrieroError: the model or the pool is not for this runner; the message says why.
@@ -55,12 +56,18 @@ class NativeRunner:
     name = "native"
 
     def __init__(
-        self, model: Decoder, pool: KVPool, adapters: AdapterStore | None = None, *, head: HeadKind = "as_is"
+        self,
+        model: Decoder,
+        pool: KVPool,
+        adapters: AdapterStore | None = None,
+        *,
+        head: HeadKind = "as_is",
+        lean: bool = False,
     ) -> None:
         reason = why_no_runner(model, pool)
         if reason is not None:
             raise ArrieroError(f"the native runner cannot take this model: {reason}")
-        self.model, self.pool, self.head = model, pool, head
+        self.model, self.pool, self.head, self._lean = model, pool, head, lean
         self._torch, self._store = TorchRunner(model, pool, adapters), adapters
         self._pool = pool_description(pool)
         self.refresh()
@@ -76,7 +83,7 @@ class NativeRunner:
         if reason is not None:
             raise ArrieroError(f"the native runner cannot take this model any more: {reason}")
         self._low_bit = is_low_bit(self.model)
-        maker = ProgramMaker(self.model, self.head)
+        maker = ProgramMaker(self.model, self.head, self._lean)
         self._program = maker.make()
         self._adapters = NativeAdapters(self._program, maker.adapted, maker.widths, self._store)
 

@@ -30,6 +30,7 @@ def make_runner(
     adapters: AdapterStore | None,
     head: HeadKind = "as_is",
     fp8: bool = False,
+    lean: bool = False,
 ) -> Runner:
     """The one that is asked for, or (``auto``) the native runner where it knows the model and this machine, and the CUDA
     runner where it knows the model and its GPU; the torch runner for everything else.
@@ -37,6 +38,7 @@ def make_runner(
     Args:
         head: ``int8``: the native runner reads the head as int8 codes, see NativeRunner.
         fp8: the CUDA runner multiplies in float8, see CudaRunner.
+        lean: the native runner holds low-bit codes once, see NativeRunner.
 
     Raises:
         ArrieroError: the runner that is asked for cannot take the model, or ``head`` or ``fp8`` needs another.
@@ -50,7 +52,7 @@ def make_runner(
     if reason is None:
         from arriero.inference.native_runner import NativeRunner
 
-        return NativeRunner(model, pool, adapters, head=head)
+        return NativeRunner(model, pool, adapters, head=head, lean=lean)
     if kind == "native":
         raise ArrieroError(f"the native runner cannot take this model: {reason}")
     if head != "as_is":

@@ -218,7 +218,8 @@ class Sequence:
                 return self._rest(), "stop"
             self.constraint.accept(token)
         armed = self.generated >= self.sampling.min_tokens
-        text, stopped = self._stops.push(self._decoder.push(token), armed=armed)
+        named = self.constraint is not None  # a special token that a grammar asks for is part of what it says
+        text, stopped = self._stops.push(self._decoder.push(token, named=named), armed=armed)
         if stopped:
             return text, "stop"
         if self.constraint is not None and self.constraint.finished:

@@ -98,7 +98,7 @@ class Encoder(nn.Module):
     @property
     def takes_packed(self) -> bool:
         """Whether texts may be laid end to end: tokens meet in the attention alone, which is everywhere the same."""
-        return self.config.attention == "full" and self.conv is None and self.mask_decoder is None
+        return self.config.takes_packed
 
     def _layers(self) -> Iterator[nn.Module]:
         """The blocks in the order in which they are applied, shared ones again and again."""

@@ -200,6 +200,11 @@ class EncoderConfig(ModelConfig):
         return not self.body_pooler and self.task in ("sequence_classification", "multiple_choice")
 
     @property
+    def takes_packed(self) -> bool:
+        """Whether texts may be laid end to end: tokens meet in the attention alone, which is everywhere the same."""
+        return self.attention == "full" and not self.conv_kernel and not self.has_mask_decoder
+
+    @property
     def has_mask_decoder(self) -> bool:
         """Whether the last block is the enhanced mask decoder's."""
         return self.mask_decoder_steps > 0 and self.task == "masked_lm"

@@ -70,8 +70,8 @@ def _plain(value: Any) -> Any:
 
 
 def _architecture(family: Family, values: dict[str, Any]) -> str:
-    named = values.get("architectures") or []
-    return str(named[0]) if named else next(iter(family.architectures))
+    named = values.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else next(iter(family.architectures))
 
 
 def _check_architecture(family: Family, values: dict[str, Any], where: str) -> None:

@@ -8,18 +8,25 @@ from arriero.native.matrices import NativeMatrix, low_bit_packed, why_not_low_bi
 
 
 class TilesOfLayer:
-    """Keeps the native form of one layer's weights beside its packed codes, which files and exports are made of."""
+    """Keeps the native form of one layer's weights beside its packed codes, which files and exports are made of.
+
+    Attributes:
+        only: the native form where it is all that is kept of the codes; None: they are there beside it.
+    """
 
     def __init__(self) -> None:
         self._made_of: tuple[tuple[int, int], ...] = ()
         self._tiles: NativeMatrix | None = None
+        self.only: NativeMatrix | None = None
 
     def __deepcopy__(self, memo: object) -> TilesOfLayer:
-        """A copy of a layer makes its own."""
-        return TilesOfLayer()
+        """A copy of a layer makes its own; what is all that there is, is never written to and shared."""
+        copied = TilesOfLayer()
+        copied.only = self.only
+        return copied
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return TilesOfLayer, ()
+    def __reduce__(self) -> tuple[type, tuple[()], dict[str, object]]:
+        return TilesOfLayer, (), {"only": self.only}
 
     def of(
         self, packed: Tensor, scales: Tensor, k: int, bits: int, bias: Tensor | None

@@ -15,7 +15,7 @@ SWITCH = "ARRIERO_NATIVE"
 LEVEL = "ARRIERO_NATIVE_LEVEL"
 """Environment variable: the highest instructions to use, one of LEVELS."""
 LEVELS = ("portable", "avx2", "avx512", "avx512vnni")
-ABI = 3
+ABI = 4
 """What this file and ``csrc/arriero.h`` agree on: AR_ABI."""
 REBUILD = "`python -m arriero.native build` builds it"
 

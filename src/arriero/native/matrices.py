@@ -94,6 +94,18 @@ def low_bit_packed(
     return _low_bit(rows, packed.shape[0], k, scales, bits, bias)
 
 
+def part_of(matrix: NativeMatrix, first: int, count: int, bias: Tensor | None) -> NativeMatrix | None:
+    """Rows ``first`` to ``first + count`` of low-bit tiles, in the same memory; None where they begin within a tile,
+    or end within one that holds others' rows, too."""
+    last = first + count
+    if first % TILE or (last % TILE and last != matrix.n) or matrix.scales is None:
+        return None
+    tiles = slice(first // TILE, -(-last // TILE))
+    return NativeMatrix(
+        count, matrix.k, matrix.kind, matrix.group, matrix.codes[tiles], matrix.scales[tiles], _bias(bias)
+    )
+
+
 def dense(weight: Tensor, bias: Tensor | None = None) -> NativeMatrix:
     """A weight [n, k] of float32 or bfloat16 as it is: no copy where it is contiguous.
 

@@ -14,6 +14,7 @@ from arriero.cost.ledger_corrections import Corrections
 from arriero.cost.tariffs import Tariffs, price
 from arriero.errors import ArrieroError
 from arriero.recipe.inputs import open_outside
+from arriero.recipe.kept import with_kept
 from arriero.recipe.keys import source_records, stage_key
 from arriero.recipe.runfolder import RunFolder
 from arriero.recipe.schema import InputRef, Recipe, Step
@@ -110,6 +111,8 @@ class _Walk:
         self.folder = folder
         self.specs: dict[str, Spec] = {}
         self.artifacts: dict[str, Artifact] = {}
+        self.ran: list[str] = []
+        """Kinds of the stages that run before, those left out that are there already."""
 
     def spec(self, ref: InputRef, step: Step, role: str) -> Spec:
         if ref.stage is not None:
@@ -208,5 +211,7 @@ def _plan_step(
     plan = step.stage.plan(step.settings, by_role(step, specs, walk.names(step)), device)
     walk.specs[step.name] = plan.spec
     kind = step.stage.kind
-    estimate = price(plan.estimate, device, tariffs, kind, own)
+    fresh = with_kept(plan.estimate, kind, walk.ran, device)
+    walk.ran.append(kind)
+    estimate = price(fresh, device, tariffs, kind, own)
     return PlannedStage(step, plan.spec, estimate, plan.notes, corrected=own.factors(kind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arriero.artifacts.host import cpu_name, usable_cores, version_facts
+from arriero.cost.allocator import return_freed_memory
 from arriero.cost.device import load_profile
 from arriero.cost.meter import Meter
+from arriero.cost.procfs import resident_bytes
 from arriero.cost.quantity import Quantity, total
 from arriero.cost.tariffs import Tariffs
 from arriero.errors import ArrieroError
@@ -156,7 +159,7 @@ def _engine(settings: BenchSettings) -> Subject:
     begun = time.perf_counter()
     from arriero.inference.engine import Engine
 
-    imported = time.perf_counter()
+    imported, bare = time.perf_counter(), _resident()
     engine = Engine.load(Path(settings.model), max_batch=max(settings.concurrency), device=settings.device)
     loaded = time.perf_counter()
     target = EngineTarget(engine, settings.temperature, settings.speculative)
@@ -169,11 +172,30 @@ def _engine(settings: BenchSettings) -> Subject:
         "first_answer": time.perf_counter() - loaded,
     }
     traffic = traffic_of(engine)
+    memory = {
+        "interpreter": bare,
+        "with_model": _resident(),
+        "kv_pool": engine.pool.bytes,
+        "files": _weight_files(settings),
+    }
     facts = {
-        "model": settings.model, "target": "engine", "context_length": context,
+        "model": settings.model, "target": "engine", "context_length": context, "resident_bytes": memory,
         "runner": engine.runner.name, "device": engine.pool.shape.device, "weight_bytes_per_step": traffic.weights, "kv_bytes_per_token": traffic.token,
     }  # fmt: skip
     return Subject(target, ids, context, facts, start, traffic)
+
+
+def _resident() -> int:
+    """Bytes of memory that the process holds, what it has freed left out."""
+    gc.collect()
+    return_freed_memory()
+    return resident_bytes()
+
+
+def _weight_files(settings: BenchSettings) -> int:
+    """Bytes of the files that the weights were read from."""
+    path = Path(settings.model)
+    return sum(f.stat().st_size for f in ([path] if path.is_file() else path.glob("*.safetensors")))
 
 
 def _serving(settings: BenchSettings) -> Subject:

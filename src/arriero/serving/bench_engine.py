@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from arriero.inference.request import Event, Request, Sampling, Speculative
+from arriero.models.layers.quantized import QuantizedLinear
 from arriero.serving.bench_figures import Record
 from arriero.serving.bench_load import Job
 
@@ -144,7 +145,16 @@ def weights_read(model: Decoder) -> float:
 
     An input table that is also the output matrix (tied) is read whole.
     """
-    held = {t.data_ptr(): t.nbytes for t in model.state_dict().values()}
+    held: dict[int, int] = {}
+    codes = (
+        0  # of layers that keep them as native tiles alone: asking such a layer for them would make a copy
+    )
+    for module in model.modules():
+        buffers = dict(module.named_buffers(recurse=False))
+        own = [t for name, t in buffers.items() if name not in module._non_persistent_buffers_set]
+        held |= {t.data_ptr(): t.nbytes for t in (*module.parameters(recurse=False), *own)}
+        if isinstance(module, QuantizedLinear) and "weight_packed" not in buffers:
+            codes += module.packed_bytes
     table = model.embedding.state_dict().values()
     looked_up = 0 if model.config.tie_embeddings else sum(t.nbytes for t in table)
-    return float(sum(held.values()) - looked_up)
+    return float(sum(held.values()) + codes - looked_up)

@@ -130,6 +130,11 @@ class Biller:
         if money.value is not None:
             metrics.money.add(money.value, currency=self._tariffs.currency, basis=money.basis)
 
+    def close(self, bill: Bill, metrics: Metrics) -> None:
+        """A request has ended: count its bill, if anything was done for it."""
+        if bill.wall_seconds > 0:
+            self.record(bill, metrics)
+
     def told(self, bill: Bill) -> dict[str, Any]:
         """A bill as JSON; an unknown figure is null, with the reason in its ``source``."""
         energy, money = self.energy(bill), self.money(bill)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arriero.errors import ArrieroError
@@ -164,6 +165,24 @@ def compare(
     }
     complaints = _complaints(report)
     return report | {"agree": not complaints, "complaints": complaints}
+
+
+def exact_engine(path: Path) -> Engine:
+    """An engine that computes a model in float32, low-bit weights unpacked: what its files say, without rounding.
+
+    Raises:
+        ArrieroError: there is no model, or one that cannot be read.
+    """
+    import torch
+
+    from arriero.inference.engine import Engine
+    from arriero.models.checkpoint import load_decoder
+    from arriero.models.layers.quantized import use_plain_layers
+    from arriero.tokenization.load import load_tokenizer
+
+    model = load_decoder(path, dtype="float32")
+    use_plain_layers(model, torch.float32)
+    return Engine(model, load_tokenizer(path), max_batch=1, runner="torch")
 
 
 def our_logprobs(engine: Engine, ids: list[int]) -> Tensor:

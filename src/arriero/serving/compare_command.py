@@ -39,10 +39,15 @@ def asks_for_agreement(arguments: Sequence[str]) -> bool:
     help="Largest difference of a token's log-probability, in nats.  [default: 0.001; with llama.cpp "
     "0.05 for weights of 16 bits and 1 for packed ones; 0.05 for a server]",
 )  # fmt: skip
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Compute here in float32 with unpacked weights, as transformers does: then what differs is no rounding.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
 def compare_with(
     model: Path, rival: str, api_key: str | None, files: tuple[Path, ...], max_tokens: int, tolerance: float | None,
-    as_json: bool,
+    exact: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a model here with the same model in another engine: log-probabilities, token ids, chat template.
 
@@ -51,19 +56,19 @@ def compare_with(
 
     \b
     arriero compare runs/quickstart/sft --with transformers
+    arriero compare runs/quickstart/int4 --with transformers --exact
     arriero compare model.gguf --with llama.cpp --text some.txt
     arriero compare MODEL --with http://127.0.0.1:8000 --api-key KEY
     """
     from arriero.inference.engine import Engine
-    from arriero.serving.compare import TEXTS, compare
+    from arriero.serving.compare import TEXTS, compare, exact_engine
     from arriero.serving.compare_rivals import open_rival
     from arriero.tokenization.fertility import read_texts
 
     texts = [text for _, text in read_texts(files)] if files else list(TEXTS)
     with open_rival(rival, model, api_key) as other:
-        report = compare(
-            Engine.load(model, max_batch=1), other, texts, tolerance=tolerance, most_tokens=max_tokens
-        )
+        engine = exact_engine(model) if exact else Engine.load(model, max_batch=1)
+        report = compare(engine, other, texts, tolerance=tolerance, most_tokens=max_tokens)
     if as_json:
         click.echo(json.dumps({"model": str(model)} | report, ensure_ascii=False))
     else:

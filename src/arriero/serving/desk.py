@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +13,24 @@ import numpy as np
 from arriero.errors import ArrieroError
 from arriero.inference.encoder_request import EncoderRequest
 from arriero.inference.request import RequestError
+from arriero.serving.bill import Bill, Biller
 from arriero.serving.errors import ApiError, bad_request, overloaded, server_error
 
 if TYPE_CHECKING:
     from arriero.inference.encoder_engine import EncoderEngine
+    from arriero.serving.metrics import Metrics
 
 _log = logging.getLogger("arriero.serving")
 
 Values = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the model found for each input, and what that took."""
+
+    values: Values
+    bill: Bill
 
 
 @dataclass(eq=False)
@@ -28,6 +38,7 @@ class _Job:
     request: EncoderRequest
     done: asyncio.Future[Values]
     loop: asyncio.AbstractEventLoop
+    bill: Bill = field(default_factory=Bill)
     number: int | None = None
     gone: bool = False
 
@@ -46,12 +57,18 @@ class EncoderDesk:
         self.engine, self.name = engine, name
         self.max_open, self.max_tokens = max_open, max_tokens
         engine.max_waiting = max_open  # the bound is kept here, where a refusal can be told at once
+        self.biller: Biller | None = None
+        self._metrics: Metrics | None = None
         self.open: set[_Job] = set()
         self._jobs: dict[int, _Job] = {}
 
+    def bill_to(self, biller: Biller, metrics: Metrics) -> None:
+        """Have ``biller`` share the cost of the steps among the requests; what they took goes into ``metrics``."""
+        self.biller, self._metrics = biller, metrics
+
     # ------------------------------------------------------------ the event loop's side
 
-    async def run(self, request: EncoderRequest, do: Callable[[Callable[[], None]], None]) -> Values:
+    async def run(self, request: EncoderRequest, do: Callable[[Callable[[], None]], None]) -> Answered:
         """What the model finds for each input; cancelling gives the request up.
 
         Args:
@@ -72,11 +89,16 @@ class EncoderDesk:
         self.open.add(job)
         do(lambda: self._begin(job))
         try:
-            return await job.done
+            return Answered(await job.done, job.bill)
         finally:
             self.open.discard(job)
             job.gone = True
             do(lambda: self._end(job))
+
+    def bury(self, error: ApiError) -> None:
+        """The engine's thread is no more: everybody who waits gets the error."""
+        for job in list(self.open):
+            _settle(job, error)
 
     # ------------------------------------------------------------ the engine's side
 
@@ -90,25 +112,36 @@ class EncoderDesk:
         try:
             events = self.engine.step()
         except ArrieroError as error:
+            self._share()
             self.fail(server_error(str(error)))
             return
         except Exception:
             _log.exception("a step of the engine for vectors failed; its requests are ended")
+            self._share()
             self.fail(server_error("the engine failed on this request; the server's log says why"))
             return
+        self._share()
         for event in events:
             job = self._jobs.pop(event.request_id, None)
             if job is not None and event.values is not None:
                 _settle(job, event.values)
 
     def fail(self, error: ApiError) -> None:
-        """End every request with an error."""
+        """End every request that the engine has with an error."""
         jobs = list(self._jobs.values())
         for number in list(self._jobs):
             self.engine.abort(number)
         self._jobs.clear()
         for job in jobs:
             _settle(job, error)
+
+    def _share(self) -> None:
+        """Requests whose clients have left are not there any more: what was read for them is the others'."""
+        if self.biller is not None:
+            work = self.engine.last_step.items()
+            self.biller.share(
+                (self._jobs[number].bill, tokens) for number, tokens in work if number in self._jobs
+            )
 
     def _begin(self, job: _Job) -> None:
         if job.gone:
@@ -123,6 +156,8 @@ class EncoderDesk:
     def _end(self, job: _Job) -> None:
         if job.number is not None and self._jobs.pop(job.number, None) is not None:
             self.engine.abort(job.number)
+        if self.biller is not None and self._metrics is not None:
+            self.biller.close(job.bill, self._metrics)
 
 
 def _settle(job: _Job, result: Values | ApiError) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from arriero.errors import ArrieroError, did_you_mean
 from arriero.inference.request import QueueFullError, RequestError
 from arriero.inference.request import Request as EngineRequest
+from arriero.serving.bill import Bill
 from arriero.serving.errors import ApiError, bad_request, overloaded
 from arriero.serving.prompts import Prompts
 from arriero.serving.stream import EventStream, until_disconnect
@@ -139,10 +140,10 @@ class Service:
             param = prompt_field if error.param in ("messages", "prompt") else error.param
             raise bad_request(str(error), param=param, code=error.code) from None
 
-    def cost_of(self, ticket: Ticket, wanted: bool | None) -> Callable[[], dict[str, Any]] | None:
+    def cost_of(self, bill: Bill, wanted: bool | None) -> Callable[[], dict[str, Any]] | None:
         """A function that tells what a request has cost so far, if that is wanted and known."""
         biller = self.worker.biller
-        return (lambda: biller.told(ticket.bill)) if wanted and biller is not None else None
+        return (lambda: biller.told(bill)) if wanted and biller is not None else None
 
     async def whole(self, request: Request, ticket: Ticket, answer: Answer) -> Response:
         """The whole answer as JSON; the engine stops when the client goes away."""

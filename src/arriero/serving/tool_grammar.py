@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from arriero.inference.grammar.compile import options, regex_rule
 from arriero.inference.grammar.schema import prepare_schema, read_schema
 from arriero.inference.grammar.spec import GrammarError, GrammarSpec
+from arriero.inference.grammar.vocabulary import mark_name
 from arriero.serving.tool_formats import ToolFormat
 
 
@@ -47,16 +49,14 @@ def call_grammar(
     if text is not None and text.kind != "regex" and not form.opener and not forced:
         return _json_or_call(form, functions, text)
     names = [f"call_{number}" for number in range(len(functions))]
-    more = f" ({json.dumps(form.between + form.opener)} json)*" if parallel and form.between else ""
-    rules = [
-        f"calls: json{more}"
-        if not form.opener or not forced
-        else f"calls: {_literal(form.opener)} json{more}"
-    ]
-    rules.append(f"json: {' | '.join(names)}")
+    more = f" ({_words(form.between, form)} call)*" if parallel and form.between else ""
+    rules = [f"calls: {_words(form.opener if forced else '', form)} call{more} {_words(form.closer, form)}"]
+    rules.append(f"call: {' | '.join(names)}")
+    number_rule = r' (/, "id": "[a-zA-Z0-9]{9}"/)?' if form.numbered else ""
     for number, function in enumerate(functions):
-        head = f'{{"name": "{function.name}{form.middle}'
-        rules.append(f"call_{number}: {_literal(head)} arguments_{number} {_literal(form.end)}")
+        head = _words(f"{form.head}{function.name}{form.middle}", form)
+        tail = f"{number_rule} {_words(form.tail, form)}"
+        rules.append(f"call_{number}: {head} arguments_{number}{tail}")
         rules.append(f"arguments_{number}: %json {arguments_schema(function, number)}")
     return GrammarSpec("lark", "\n".join([*(_start(form, text) if not forced else ["start: calls"]), *rules]))
 
@@ -64,15 +64,15 @@ def call_grammar(
 def _start(form: ToolFormat, text: GrammarSpec | None) -> list[str]:
     """The choice between a text and calls."""
     if text is not None:
-        opener = f"{_literal(form.opener)} " if form.opener else ""
-        return [f"start: text | {opener}calls", f"text: {_alternative(text)}"]
+        return [f"start: text | {_words(form.opener, form)} calls", f"text: {_alternative(text)}"]
     if not form.opener:  # then a call is told from a text by its first character
         return ["start: TEXT | calls", r"TEXT: /([^{](.|\n)*)?/"]
-    trigger = form.opener.strip()
-    rest = form.opener[len(trigger) :]
-    after = f"{_literal(rest)} " if rest else ""
+    trigger, rest = form.trigger, form.opener.removeprefix(form.trigger)
+    if trigger in form.marks:  # a text cannot hold the token, and must not look as if it did
+        other = rf"TEXT: /(.|\n)*/ & ~/(.|\n)*{re.escape(trigger)}(.|\n)*/"
+        return [f"start: TEXT | TEXT {_words(form.opener, form)} calls", other]
     return [
-        f"start: TEXT | lead {after}calls",
+        f"start: TEXT | lead {_words(rest, form)} calls",
         r"TEXT: /(.|\n)*/",
         f"lead[lazy]: TEXT {_literal(trigger)}",
     ]
@@ -139,6 +139,14 @@ def arguments_schema(function: Function, number: int) -> str:
     if ready is False:
         raise GrammarError("no value of finite length obeys the schema", path=where)
     return json.dumps({**ready, "x-guidance": options(bool(function.strict))})
+
+
+def _words(text: str, form: ToolFormat) -> str:
+    """A literal, in which the format's special tokens are those tokens."""
+    if not form.marks:
+        return _literal(text) if text else ""
+    parts = re.split("(" + "|".join(map(re.escape, form.marks)) + ")", text)
+    return " ".join(mark_name(part) if part in form.marks else _literal(part) for part in parts if part)
 
 
 def _literal(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 Tools = list[dict[str, Any]]
+SHORT = 9
 
 
 def prompt_of(
@@ -29,7 +31,7 @@ def prompt_of(
         ArrieroError: the template cannot render the conversation.
     """
     if form.native:
-        native = [_native(message) for message in messages]
+        native = [_native(message, form) for message in messages]
         return template.render(native, add_generation_prompt=True, tools=tools or None).ids
     plain = [_plain(message, form) for message in messages]
     if not tools:
@@ -43,17 +45,27 @@ def prompt_of(
         ).ids
 
 
-def _native(message: Mapping[str, Any]) -> Message:
-    """Templates want the arguments as objects, where OpenAI has JSON text."""
-    calls = message.get("tool_calls")
-    if not calls:
-        return dict(message)
-    return {**message, "tool_calls": [_call(call) for call in calls]}
+def _native(message: Mapping[str, Any], form: ToolFormat) -> Message:
+    """Templates want the arguments as objects, where OpenAI has JSON text; Mistral's want short ids, too."""
+    known = dict(message)
+    if form.numbered and known.get("tool_call_id"):
+        known["tool_call_id"] = short_id(known["tool_call_id"])
+    if known.get("tool_calls"):
+        known["tool_calls"] = [_call(call, form) for call in known["tool_calls"]]
+    return known
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+def _call(call: Mapping[str, Any], form: ToolFormat) -> dict[str, Any]:
     function = call["function"]
-    return {**call, "function": {**function, "arguments": read_arguments(function["arguments"])}}
+    told = {**call, "function": {**function, "arguments": read_arguments(function["arguments"])}}
+    return {**told, "id": short_id(call["id"])} if form.numbered and call.get("id") else told
+
+
+def short_id(number: str) -> str:
+    """The id of a call in nine letters and digits, as Mistral's templates demand: the same for the same id."""
+    if len(number) == SHORT and number.isascii() and number.isalnum():
+        return number
+    return hashlib.sha256(number.encode("utf-8", "surrogatepass")).hexdigest()[:SHORT]
 
 
 def read_arguments(text: str) -> Any:
@@ -70,13 +82,11 @@ def _plain(message: Mapping[str, Any], form: ToolFormat) -> Message:
     content = message.get("content") or ""
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
-    written = [
-        form.call(
-            c["function"]["name"], json.dumps(read_arguments(c["function"]["arguments"]), ensure_ascii=False)
-        )
+    made = [
+        (c["function"]["name"], json.dumps(read_arguments(c["function"]["arguments"]), ensure_ascii=False))
         for c in message.get("tool_calls") or ()
     ]
-    calls = form.between.join(written)
+    calls = form.answer(made) if made else ""
     return {
         "role": message["role"],
         "content": f"{content}\n{calls}" if content and calls else content or calls,

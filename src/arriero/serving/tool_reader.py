@@ -52,6 +52,7 @@ class ToolReader:
     names: frozenset[str]
     calls: int = 0
     _held: str = ""
+    _gap: str = ""
     _state: str = "text"
     _begun: bool = False
     _scan: _Brackets = field(default_factory=lambda: _Brackets())
@@ -65,14 +66,11 @@ class ToolReader:
         return parts
 
     def finish(self) -> list[Part]:
-        """What is left at the end. A call that was cut short before its arguments is dropped."""
+        """What is left at the end. A first call that was cut short before its arguments is the text that it is."""
         held, self._held = self._held, ""
-        if self._state != "text":
-            return []
-        trigger = self.form.opener.strip()
-        if trigger and (found := held.find(trigger)) >= 0:
-            held = held[:found].rstrip()
-        return [Said(held)] if held else []
+        if self._state == "name" and not self.calls:
+            return [Said(self._gap + self.form.start + held)]
+        return [Said(held)] if held and self._state == "text" else []
 
     def _read_text(self) -> tuple[list[Part]] | None:
         """Text up to a call; a gap before it is left out. What may yet be one of these is held back."""
@@ -80,6 +78,7 @@ class ToolReader:
         found = self._held.find(start) if self.form.opener else 0 if self._held.startswith(start) else -1
         if found >= 0 and (self.form.opener or not self._begun):
             said = self._held[:found].rstrip()
+            self._gap = self._held[len(said) : found]
             self._held, self._state = self._held[found + len(start) :], "name"
             return ([Said(said)] if said else [],)
         held = self._held[: len(self._held) - self._undecided(start)].rstrip() if self._held else ""
@@ -101,7 +100,7 @@ class ToolReader:
         if head is None:
             if any(h.startswith(self._held) for h in heads):
                 return None
-            said, self._held = self.form.start + self._held, ""
+            said, self._held = self._gap + self.form.start + self._held, ""
             self._state, self._begun = "text", True  # an answer in JSON that begins as a call does
             return ([Said(said)],)
         self._held, self._state, self._scan = self._held[len(head) :], "arguments", _Brackets()
@@ -120,10 +119,13 @@ class ToolReader:
 
     def _read_after(self) -> tuple[list[Part]] | None:
         """Between a call and the next one; there is nothing else after a call."""
-        found = self._held.find(self.form.start, len(self.form.end))
+        if self.form.between is None:
+            return None
+        start = self.form.between + self.form.head
+        found = self._held.find(start, len(self.form.tail))
         if found < 0:
             return None
-        self._held, self._state = self._held[found + len(self.form.start) :], "name"
+        self._held, self._state = self._held[found + len(start) :], "name"
         return ([],)
 
 

@@ -25,6 +25,8 @@ from arriero.serving.watch import Watch
 _log = logging.getLogger("arriero.serving")
 
 MAX_RETRY_AFTER = 60
+FAILURES = 3
+"""So many steps that failed one after the other, and the engine counts as failing till one works."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,15 @@ class _Command:
     call: Callable[[], None] | None = None
 
 
+State = Literal["ok", "draining", "stalled", "failing", "dead"]
+
+
 @dataclass(frozen=True)
 class Health:
     """Whether the engine gets on with its work."""
 
     ok: bool
-    state: Literal["ok", "draining", "stalled", "dead"]
+    state: State
     open: int
     running: int
     waiting: int
@@ -80,6 +85,8 @@ class EngineWorker:
         self.limits = limits or Limits()
         self.metrics = metrics or Metrics()
         self.biller = biller
+        if desk is not None and biller is not None:
+            desk.bill_to(biller, self.metrics)
         self.max_open = engine.max_batch + self.limits.queue
         self.max_tokens = engine.pool.max_tokens + self.limits.queue_tokens
         engine.max_waiting = self.max_open  # the bound is kept here, where a refusal can be told at once
@@ -91,6 +98,8 @@ class EngineWorker:
         self._ids: dict[Ticket, list[int]] = {}
         self._watch = Watch(self.metrics)
         self._progress = time.monotonic()
+        self._failures = 0
+        self._buried = False
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="arriero-engine", daemon=True)
@@ -131,8 +140,8 @@ class EngineWorker:
         """Raise an ApiError (503) unless new work is taken."""
         if self.draining:
             raise unavailable("the server is shutting down", code="draining")
-        if not self._thread.is_alive():
-            raise unavailable("the engine is not running")
+        if self._buried or not self._thread.is_alive():
+            raise unavailable("the engine is not running", code="engine_dead")
 
     def _check_room(self, ticket: Ticket) -> None:
         sequences = sum(t.sequences for t in self._open)
@@ -178,10 +187,13 @@ class EngineWorker:
     def health(self) -> Health:
         """Watches the steps of the engine, not the process."""
         age = 0.0 if self.drained else time.monotonic() - self._progress
-        if not self._thread.is_alive():
-            state: Literal["ok", "draining", "stalled", "dead"] = "dead"
+        state: State
+        if self._buried or not self._thread.is_alive():
+            state = "dead"
         elif age > self._stall_seconds:
             state = "stalled"
+        elif self._failures >= FAILURES:
+            state = "failing"
         else:
             state = "draining" if self.draining else "ok"
         engine = self.engine
@@ -192,6 +204,25 @@ class EngineWorker:
     # ------------------------------------------------------------ the thread's side
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            _log.critical(
+                "the engine's thread has ended by a fault; the server must be started anew", exc_info=True
+            )
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._bury)
+
+    def _bury(self) -> None:
+        """The thread is no more: nobody shall wait for it. Called on the event loop."""
+        self._buried = True
+        error = server_error("the engine has ended by a fault; the server's log says why")
+        for ticket in list(self._open):
+            ticket.fail(error)
+        if self.desk is not None:
+            self.desk.bury(error)
+
+    def _work(self) -> None:
         while not self._stop.is_set():
             was_idle = self._idle
             self._take_commands(wait=was_idle)
@@ -203,8 +234,6 @@ class EngineWorker:
                 self._step()
             if self.desk is not None and not self.desk.idle:
                 self.desk.step()
-                if self.biller is not None:
-                    self.biller.begin()
             self._progress = time.monotonic()
         down = unavailable("the server is shutting down", code="draining")
         self._fail(down)
@@ -218,21 +247,28 @@ class EngineWorker:
     def _step(self) -> None:
         try:
             events = self.engine.step()
-        except ArrieroError as error:
-            self._fail(server_error(str(error)))
+        except Exception as error:
+            ours = isinstance(error, ArrieroError)
+            if not ours:
+                _log.exception("a step of the engine failed; its requests are ended")
+            self._failures += 1
+            self._share()
+            what = str(error) if ours else "the engine failed on this request; the server's log says why"
+            self._fail(server_error(what))
             return
-        except Exception:
-            _log.exception("a step of the engine failed; its requests are ended")
-            self._fail(server_error("the engine failed on this request; the server's log says why"))
-            return
+        self._failures = 0
         known = [(*self._tickets[e.request_id], e) for e in events if e.request_id in self._tickets]
         self._watch.step(self.engine.last_step, self._tickets, known)
+        self._share()
+        self._deliver([(ticket, first + event.index, event) for ticket, first, event in known])
+
+    def _share(self) -> None:
+        """Put the step onto the bills of the requests that it worked on."""
         if self.biller is not None:
             work = self.engine.last_step.items()
             self.biller.share(
                 (self._tickets[number][0].bill, rows) for number, rows in work if number in self._tickets
             )
-        self._deliver([(ticket, first + event.index, event) for ticket, first, event in known])
 
     def _take_commands(self, wait: bool) -> None:
         """Do what came in; wait for something when there is nothing else to do."""
@@ -265,8 +301,8 @@ class EngineWorker:
     def _end(self, ticket: Ticket) -> None:
         self._forget(ticket)
         self._watch.end(ticket)
-        if self.biller is not None and ticket.bill.wall_seconds > 0:
-            self.biller.record(ticket.bill, self.metrics)
+        if self.biller is not None:
+            self.biller.close(ticket.bill, self.metrics)
 
     def _forget(self, ticket: Ticket) -> None:
         for number in self._ids.pop(ticket, ()):

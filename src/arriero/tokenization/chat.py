@@ -61,6 +61,7 @@ class ChatTemplate:
         self.source = template
         self._names = dict(special_names)
         self._special_ids = dict(special_ids)
+        self.special_names = frozenset(special_ids)
         self._special = re.compile(
             "|".join(map(re.escape, sorted(special_ids, key=len, reverse=True))) or "(?!)"
         )

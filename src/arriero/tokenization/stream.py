@@ -21,9 +21,12 @@ class StreamDecoder:
         self._join = tokenizer.pieces.joiner()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def push(self, id: int) -> str:
-        """The text that is complete now; empty while a character is still missing bytes."""
-        if id in self._special:
+    def push(self, id: int, *, named: bool = False) -> str:
+        """The text that is complete now; empty while a character is still missing bytes.
+
+        ``named``: of a special token its name, whether or not those are skipped.
+        """
+        if id in self._special and not named:
             return ""
         return self._decoder.decode(self._join(self._tokenizer.token_bytes(id)))
 

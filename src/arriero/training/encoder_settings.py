@@ -40,6 +40,12 @@ class MaskingSettings(StageSettings):
         default=1, ge=1, le=10, description="most tokens (or whole words) hidden in a row (ALBERT: 3)"
     )
 
+    packing: bool = Field(
+        default=True,
+        description="several short documents share a row, and none sees another, where that leaves less padding (objective "
+        "masked with document_mask; families with plain attention); the gradient is the same",
+    )
+
     @model_validator(mode="after")
     def _copies_are_static(self) -> MaskingSettings:
         if self.masking == "dynamic" and self.mask_copies != type(self).model_fields["mask_copies"].default:

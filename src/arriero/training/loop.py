@@ -141,7 +141,7 @@ class _Run:
         device = next(model.parameters()).device
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters = list(self.trained.values())
-        self.optimizer = make_optimizer(model, settings)
+        self.optimizer = make_optimizer(model, settings, self.team.cut)
         self.average = WeightAverage(self.parameters, self.optimizer, settings.ema_decay)
         self.budget = budget_of(settings, objective)
         micro_batch = micro_batch_size(settings, objective.tokens_per_sample())

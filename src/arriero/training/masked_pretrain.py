@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 TRAIN, VALIDATION = "train", "validation"
 HELD_SEED = 0
 """Of held-out masks and pairs: the same for all runs, so that their figures can be compared."""
+_ROOM = 4096
+"""Most tokens of a row of several documents. Attention goes document by document, so its length costs nothing."""
 _ENDS, _CLOSES = (b".", b"!", b"?"), (b'"', b"'", b")", b"]", "\N{RIGHT DOUBLE QUOTATION MARK}".encode())
 
 
@@ -104,9 +106,12 @@ def _rows(documents: Documents, task: str, length: int, whole: bool, parts: _Par
     return SentencePairs(documents, length, *ids, parts.sentences, task)  # type: ignore[arg-type]
 
 
-def _objective(rows: Rows, settings: PretrainSettings, parts: _Parts, seed: int) -> MaskedObjective:
+def _objective(
+    rows: Rows, config: EncoderConfig, settings: PretrainSettings, parts: _Parts, seed: int
+) -> MaskedObjective:
     copies = settings.mask_copies if settings.masking == "static" else 0
-    return MaskedObjective(rows, parts.masking, parts.pad_id, seed=seed, copies=copies)
+    room = _ROOM if settings.packing and not settings.compile and config.takes_packed else 0
+    return MaskedObjective(rows, parts.masking, parts.pad_id, seed=seed, copies=copies, room=room)
 
 
 def plan_encoder(settings: PretrainSettings, specs: Specs, device: DeviceProfile) -> Plan:
@@ -121,7 +126,9 @@ def plan_encoder(settings: PretrainSettings, specs: Specs, device: DeviceProfile
         if split is None or split.tokens <= 2 * split.documents or split.documents < least:
             return None
         documents = PlannedDocuments(split.documents, split.tokens)
-        return _objective(_rows(documents, task, length, settings.document_mask, parts), settings, parts, 0)
+        return _objective(
+            _rows(documents, task, length, settings.document_mask, parts), config, settings, parts, 0
+        )
 
     objective, heldout = planned(tokens.splits[TRAIN], 1), planned(tokens.splits.get(VALIDATION), 2)
     if objective is None or not len(objective):
@@ -155,7 +162,7 @@ def train_encoder(settings: PretrainSettings, inputs: Inputs, context: Context) 
     config = fitted(config, tokenizer)
     shards = TokenShards.open(artifact.path, TRAIN)
     objective = _objective(
-        _rows(shards, task, length, settings.document_mask, parts), settings, parts, context.seed
+        _rows(shards, task, length, settings.document_mask, parts), config, settings, parts, context.seed
     )
     if not len(objective):
         raise ArrieroError(f"the split '{TRAIN}' has no text to make rows of")
@@ -164,7 +171,11 @@ def train_encoder(settings: PretrainSettings, inputs: Inputs, context: Context) 
     if split is not None and split.documents > 1:
         held_shards = TokenShards.open(artifact.path, VALIDATION)
         heldout = _objective(
-            _rows(held_shards, task, length, settings.document_mask, parts), settings, parts, HELD_SEED
+            _rows(held_shards, task, length, settings.document_mask, parts),
+            config,
+            settings,
+            parts,
+            HELD_SEED,
         )
     else:
         context.say("the validation split has fewer than two documents: nothing held-out is measured")
@@ -183,7 +194,9 @@ def train_encoder(settings: PretrainSettings, inputs: Inputs, context: Context) 
         if task in TASKS:
             facts["pairs"] = {
                 name: pair_scores(
-                    model, _objective(_rows(held_shards, name, length, True, parts), settings, parts, HELD_SEED), settings
+                    model, _objective(
+                        _rows(held_shards, name, length, True, parts), config, settings, parts, HELD_SEED
+                    ), settings,
                 )
                 for name in TASKS
             }  # fmt: skip

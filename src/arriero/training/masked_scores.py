@@ -13,7 +13,7 @@ from arriero.training.evaluation import evaluation_indices
 from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives import head
 from arriero.training.objectives.base import UNSCORED
-from arriero.training.objectives.masked import MaskedBatch, MaskedObjective
+from arriero.training.objectives.masked import MaskedBatch, MaskedObjective, hidden_of
 from arriero.training.settings import TrainSettings
 
 TASKS = ("next_sentence", "sentence_order")
@@ -140,7 +140,7 @@ def pair_scores(model: Any, heldout: MaskedObjective, settings: TrainSettings) -
     training."""
     right = n = 0
     for numbers, batch, _ in _scored(model, heldout, settings, words=False):
-        hidden = model.hidden(batch.ids, attention_mask=batch.attention_mask, segments=batch.types)
+        hidden = hidden_of(model, batch)
         right += int((model.pair_logits(hidden).argmax(dim=1) == batch.pair).sum())
         n += len(numbers)
     return {**wilson_interval(right, n), "n": n}
@@ -159,10 +159,7 @@ def _scored(model: Any, heldout: MaskedObjective, settings: TrainSettings, *, wo
                 batch: MaskedBatch = heldout.batch(part).to(device)
                 logits = torch.empty(0)
                 if words:
-                    hidden = model.hidden(
-                        batch.ids, attention_mask=batch.attention_mask, segments=batch.types
-                    )
-                    logits = model.word_logits(head.chosen(hidden, batch.positions))
+                    logits = model.word_logits(head.chosen(hidden_of(model, batch), batch.positions))
                 yield part, batch, logits
     finally:
         model.train(was_training)

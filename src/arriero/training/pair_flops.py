@@ -10,7 +10,8 @@ from arriero.models.layers.attention import EXPLICIT_LENGTH
 from arriero.models.seq2seq_config import Seq2SeqConfig
 from arriero.training.objectives.base import Batch
 from arriero.training.objectives.seq2seq import PairShape
-from arriero.training.traced import Work, evaluation_figures, step_figures, update_flops
+from arriero.training.precision import Precision
+from arriero.training.traced import Work, evaluation_figures, pairs_of, step_figures, update_flops
 
 _SHORT = 96
 """Lengths up to here are traced for short batches; what they take lies on a polynomial."""
@@ -20,7 +21,8 @@ class PairFlops:
     """FLOPs of batches of B rows, sources of S and targets of T tokens, C of them scored.
 
     They are B (a S + b T + c S² + d T² + e S T) + f C, exactly, with factors of their own where long rows attend in
-    another way (``EXPLICIT_LENGTH``). The factors come from six traces of the real step.
+    another way (``EXPLICIT_LENGTH``); where targets are short, d stands before ``pairs_of`` T in place of T². The factors
+    come from six traces of the real step.
     """
 
     def __init__(self, work: Work) -> None:
@@ -39,7 +41,7 @@ class PairFlops:
         assert isinstance(shape, PairShape)
         long_source = shape.source > EXPLICIT_LENGTH
         long_target = shape.length - shape.source > EXPLICIT_LENGTH
-        return float(_terms(shape) @ self._factors(long_source, long_target, train))
+        return float(_terms(shape, self._work.precision) @ self._factors(long_source, long_target, train))
 
     def _solve(self, long_source: bool, long_target: bool, train: bool) -> np.ndarray:
         (s, t, u), (v, w, _) = self._lengths(long_source), self._lengths(long_target)
@@ -47,7 +49,7 @@ class PairFlops:
         shapes = [PairShape(2, source + target, scored, False, source) for source, target, scored in pairs]
         traced = [self._traced(shape, train) for shape in shapes]
         # in single tokens of one row, squares are far larger than the rest: scaled, so that nothing is lost
-        terms = np.stack([_terms(shape) for shape in shapes])
+        terms = np.stack([_terms(shape, self._work.precision) for shape in shapes])
         scale = terms.max(axis=0)
         solution = np.linalg.lstsq(terms / scale, np.array(traced), rcond=1e-12)[0]
         return np.asarray(solution / scale)
@@ -66,8 +68,10 @@ class PairFlops:
         return evaluation_figures(self._work, shape, None).flops
 
 
-def _terms(shape: PairShape) -> np.ndarray:
+def _terms(shape: PairShape, precision: Precision) -> np.ndarray:
     """What the factors stand before, float64 [6]."""
     source, target = float(shape.source), float(shape.length - shape.source)
-    body = np.array([source, target, source**2, target**2, source * target])
+    body = np.array(
+        [source, target, source**2, pairs_of(shape.length - shape.source, precision), source * target]
+    )
     return np.append(shape.rows * body, float(shape.scored))

@@ -15,7 +15,7 @@ from arriero.training.duration import Duration, Interval, Warmup
 from arriero.training.evaluation import evaluation_indices
 from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
-from arriero.training.parallel.plan import divided, planned_layout, with_failures
+from arriero.training.parallel.plan import divided, gathered, planned_layout, with_failures
 from arriero.training.precision import choose_arithmetic
 from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, step_ratio
 from arriero.training.settings import TrainSettings
@@ -137,11 +137,17 @@ def forecast(work: Work, load: Load, device: DeviceProfile) -> Forecast:
         found = _timed(work, load, device, prices, duration)
     else:
         found = _counted(work, load, device, prices)
+    whole = gathered(work.config, work.settings, layout)
     estimate = divided(
         found.estimate, layout, state_bytes=prices.state_bytes, peak_bytes=prices.peak_bytes,
-        device_bytes=device.process_bytes,
+        device_bytes=device.process_bytes, optimizer=work.settings.optimizer, gathered_bytes=whole.held,
     )  # fmt: skip
     estimate, notes = with_failures(estimate, layout, device)
+    if whole.sent:
+        notes.append(
+            f"{work.settings.optimizer} needs whole matrices, which this layout cuts: each process gets "
+            f"{whole.sent / 2**20:,.1f} MiB of them at every update"
+        )
     return replace(found, estimate=estimate, notes=notes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.models.decoder import by_document
 from arriero.models.decoder_config import DecoderConfig
+from arriero.models.encoder_config import EncoderConfig
 from arriero.models.layers.attention import EXPLICIT_LENGTH
 from arriero.models.layers.documents import Documents
+from arriero.models.layers.explicit_attention import causal_pairs
 from arriero.training.ema import WeightAverage
 from arriero.training.evaluation import loss_without_gradient
 from arriero.training.objectives.base import Batch, Objective, Shape
@@ -144,11 +146,18 @@ def _figures(found: Trace, device: DeviceProfile | None) -> Figures:
     )
 
 
+def pairs_of(length: int, precision: Precision) -> int:
+    """Pairs of queries and keys that a causal attention over ``length`` tokens works out in training."""
+    short = precision != "fp32" and length <= EXPLICIT_LENGTH
+    return causal_pairs(length) if short else length**2
+
+
 class TracedFlops:
     """Arithmetic of any batch, from a handful of traces (see ``loop.FlopCount``).
 
     A batch of B rows of T tokens with S scored ones takes a B T + b B T² + c S, exactly; the three factors come
-    from three traces, once for each way in which attention is worked out (short rows in bf16 have their own).
+    from three traces, once for each way in which attention is worked out (short rows in bf16 have their own, which
+    in place of T² takes ``pairs_of`` it).
     """
 
     def __init__(self, work: Work) -> None:
@@ -169,26 +178,30 @@ class TracedFlops:
 
     def _count(self, batch: Batch, train: bool) -> float:
         rows, length = batch.ids.shape
+        if isinstance(self._work.config, EncoderConfig):  # packed rows may be longer than the context
+            rows, length = batch.shape.rows, batch.shape.length
         scored = batch.targets.shape[0]
         short = length <= EXPLICIT_LENGTH
         if (short, train) not in self._factors:
             self._factors[short, train] = self._solve(short, train, batch.segments is not None)
         linear, square, head = self._factors[short, train]
         extra = self._work.objective.head_recomputed(scored, self._work.config.vocab_size) if train else 0
-        return rows * length * linear + self._pairs(batch) * square + scored * head * (1 + extra / 3)
+        return (
+            rows * length * linear
+            + self._pairs(batch, rows, length) * square
+            + scored * head * (1 + extra / 3)
+        )
 
-    def _pairs(self, batch: Batch) -> int:
-        """Squares of the lengths of what is attended at once: documents, or whole rows."""
-        rows, length = batch.ids.shape
+    def _pairs(self, batch: Batch, rows: int, length: int) -> int:
+        """Pairs of queries and keys that are worked out, in what is attended at once: documents, or whole rows."""
         config, dtype = self._work.config, torch.float32 if self._work.precision == "fp32" else torch.bfloat16
-        if (
-            batch.segments is None
-            or not isinstance(config, DecoderConfig)
-            or not by_document(config, length, dtype)
-        ):
+        lengths: Sequence[int] = (length,) * rows
+        if not isinstance(config, DecoderConfig) or config.positions == "relative":
             return rows * length**2
-        documents = Documents.of(batch.segments)
-        return rows * length**2 if documents is None else sum(n**2 for n in documents.lengths)
+        if batch.segments is not None and by_document(config, length, dtype):
+            documents = Documents.of(batch.segments)
+            lengths = lengths if documents is None else documents.lengths
+        return sum(pairs_of(n, self._work.precision) for n in lengths)
 
     def _solve(self, short: bool, train: bool, masked: bool) -> tuple[float, float, float]:
         unit = 8 if short else EXPLICIT_LENGTH

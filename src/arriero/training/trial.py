@@ -18,6 +18,7 @@ from typing import Any
 from arriero.artifacts.hashing import sha256_json
 from arriero.cost.device import DeviceProfile, Rate
 from arriero.training.objectives.base import Batch, Shape
+from arriero.training.precision import choose_arithmetic
 from arriero.training.traced import Work, step_figures, step_state, take_step
 
 DEPTHS = (1, 3)
@@ -86,6 +87,8 @@ def measure(
 ) -> Rate:  # fmt: skip
     """Take real steps at both depths by turns until the budget is spent, three of each at least.
 
+    What is trained on a GPU is measured there (``device_trial``).
+
     Args:
         device: the profile whose prices the ratio corrects.
         budget_s: wall seconds; the first step of each depth, which prepares kernels, comes on top.
@@ -94,6 +97,8 @@ def measure(
 
     from arriero.cost.allocator import keep_freed_memory, return_freed_memory
 
+    if choose_arithmetic(trial.work.settings, device).device == "cuda":
+        return _on_gpu(trial, device, budget_s, clock)
     keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(trial.threads)
@@ -107,6 +112,14 @@ def measure(
     priced = step_figures(trial.work, list(trial.shapes), device).seconds
     spread = max(_middle([abs(t / _middle(seconds) - 1) for t in seconds]) for seconds in times.values())
     return Rate(per_s=real / priced, spread=max(SPREAD, 2 * spread), unit="x")
+
+
+def _on_gpu(trial: Trial, device: DeviceProfile, budget_s: float, clock: Callable[[], float]) -> Rate:
+    from arriero.training.device_trial import predict_step
+
+    found = predict_step(trial.work, trial.shapes, "cuda", budget_s=budget_s, clock=clock)
+    priced = step_figures(trial.work, list(trial.shapes), device).seconds
+    return Rate(per_s=found.seconds / priced, spread=max(SPREAD, 2 * found.spread), unit="x")
 
 
 def _depths(trial: Trial) -> list[int]:

@@ -124,6 +124,60 @@ def test_ties_go_to_fewer_devices_then_to_the_earlier_row():
     assert Search(plans, scores, Limits(), "cheapest").best() == 3
 
 
+@given(seed=SEEDS, objective=st.sampled_from(sorted(ORDERS)))
+@settings(max_examples=40, deadline=None)
+def test_rounding_does_not_decide(seed, objective):
+    """With noise in the last digits of every figure the same plan is best, whichever equals it has."""
+    plans, scores = draw(seed, 500)
+    best = Search(plans, scores, Limits(), objective).best()
+    rng = np.random.default_rng(seed)
+    for name in ("money", "seconds", "energy"):
+        figure = getattr(scores, name)
+        figure.middle[:] = figure.middle * (1 + 1e-13 * rng.standard_normal(500))
+    assert Search(plans, scores, Limits(), objective).best() == best
+
+
+@given(seed=SEEDS, objective=st.sampled_from(sorted(ORDERS)))
+@settings(max_examples=40, deadline=None)
+def test_a_small_change_of_figures_leads_to_a_plan_as_good(seed, objective):
+    plans, scores = draw(seed, 300, grid=10_000)
+    search = Search(plans, scores, Limits(), objective)
+    best = search.best()
+    if best is None:
+        return
+    figure = getattr(scores, ORDERS[objective][0])
+    before = figure.middle.copy()
+    tied = {best, *search.ties(best).tolist()}
+    figure.middle[:] = before * (1 + 1e-3 * np.random.default_rng(seed).uniform(-1, 1, 300))
+    again = Search(plans, scores, Limits(), objective).best()
+    assert again is not None and again in tied
+    assert before[again] <= before[best] * (1 + 1e-3) / (1 - 1e-3)
+
+
+@given(seed=SEEDS, deadline=LIMIT, objective=st.sampled_from(sorted(ORDERS)))
+@settings(max_examples=40, deadline=None)
+def test_ties_equal_a_comparison_one_by_one(seed, deadline, objective):
+    plans, scores = draw(seed, 200)
+    search = Search(plans, scores, Limits(deadline), objective)
+    best = search.best()
+    if best is None:
+        return
+    figure, table = getattr(scores, ORDERS[objective][0]), rows(plans, scores)
+
+    def holds(plan, other):
+        return figure.low[plan] <= figure.middle[other] <= figure.high[plan]
+
+    alike = [
+        i
+        for i in range(200)
+        if i != best and does(table[i], deadline, None) and holds(i, best) and holds(best, i)
+    ]
+    assert search.ties(best).tolist() == alike
+    key = lambda i: (table[i]["devices"], table[i]["tensor"] * table[i]["context"] * table[i]["pipeline"])  # noqa: E731
+    simplest = search.simplest(np.array([best, *alike]))
+    assert key(simplest) == min(map(key, [best, *alike]))
+
+
 def test_pareto_of_nothing_and_of_one():
     assert pareto(np.empty((0, 3))).tolist() == []
     assert pareto(np.array([[1.0, 2.0, 3.0]])).tolist() == [0]

@@ -49,6 +49,30 @@ def test_the_bubble_is_the_textbooks_share() -> None:
     assert terms.bubble / terms.total == pytest.approx(3 / (5 + 3))
 
 
+def test_interleaved_stages_fill_in_a_chunks_time_and_send_as_often() -> None:
+    """(p - 1) / v in place of p - 1, and v times the messages: arXiv 2104.04473, section 2.2."""
+    per = coefficients(products=1e-12, network=1e-9)
+    plain, mixed = (
+        step_terms(
+            a_workload(),
+            Cut(pipeline=4, data=8, chunks=n),
+            accumulation=8,
+            coefficients=per,
+            devices_per_node=1,
+        )
+        for n in (1, 4)
+    )
+    assert mixed.products == plain.products
+    sent, more = plain.communication, mixed.communication
+    assert 0 < sent < more
+    bare = coefficients(products=1e-12)
+    fill = [
+        step_terms(a_workload(), Cut(pipeline=4, chunks=n), accumulation=8, coefficients=bare).bubble
+        for n in (1, 4)
+    ]
+    assert fill[0] == pytest.approx(4 * fill[1])
+
+
 def test_uneven_stages_wait_for_the_longest() -> None:
     per = coefficients(products=1e-12)
     even = step_terms(a_workload(layers=8), Cut(pipeline=4), accumulation=100, coefficients=per).products

@@ -28,7 +28,7 @@ def gone(process: int) -> bool:
         return True
 
 
-def wait_for(what, seconds: float = 20) -> None:
+def wait_for(what, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen in time"
@@ -47,6 +47,7 @@ def test_the_files_are_those_of_one_process(work, squares, tmp_path, workers) ->
     assert files(tmp_path / "out") == expected
 
 
+@pytest.mark.alone
 def test_it_starts_in_less_than_a_second(work, squares) -> None:
     started = time.monotonic()
     PoolExecutor(2).run(work.write_square, squares(2))
@@ -119,8 +120,8 @@ def test_a_worker_is_held_to_its_memory(work, squares, tmp_path) -> None:
 
 
 def test_a_task_that_hangs_is_ended(work, squares, tmp_path) -> None:
-    executor = make_executor(ExecutorSettings(workers=2, task_seconds=0.8))
-    with pytest.raises(ArrieroError, match=r"split-001: its worker took more than 0\.8 s"):
+    executor = make_executor(ExecutorSettings(workers=2, task_seconds=3.0))
+    with pytest.raises(ArrieroError, match=r"split-001: its worker took more than 3 s"):
         executor.run(functools.partial(work.die, how="hang"), squares(3, poison=1))
     assert len(files(tmp_path / "out")) == 2
 

@@ -178,7 +178,7 @@ def test_a_page_that_takes_too_long_is_ended_by_the_watchdog_and_the_next_is_rea
 
 def test_a_child_that_dies_costs_one_page(default: HtmlExtractor) -> None:
     default.extract(record(PAGE), LIMITS)
-    child = default._child._child
+    child = default._child._child._child
     assert child is not None
     child.kill()
     child.wait()
@@ -189,10 +189,10 @@ def test_a_child_that_dies_costs_one_page(default: HtmlExtractor) -> None:
 
 
 def test_a_page_that_fills_memory_is_refused() -> None:
-    from arriero.data.extract.watchdog import Watchdog
+    from arriero.data.extract.watchdog import PageWorker
     from arriero.data.readers.sources import Problem
 
-    child = Watchdog("resiliparse", False, False, False, memory=600 << 20)
+    child = PageWorker("resiliparse", False, False, False, memory=600 << 20)
     assert "kingfisher" in str(child.text(PAGE.encode(), LIMITS))
     found = child.text(b"<p>x" * 10_000_000, Limits(seconds=60))
     assert isinstance(found, Problem)
@@ -203,7 +203,7 @@ def test_a_page_that_fills_memory_is_refused() -> None:
 def test_the_child_ends_with_its_owner(tmp_path: Path) -> None:
     extractor = HtmlExtractor(ExtractSettings())
     extractor.extract(record(PAGE), LIMITS)
-    child = extractor._child._child
+    child = extractor._child._child._child
     assert child is not None
     os.kill(child.pid, 0)
     extractor._child.close()
@@ -233,7 +233,9 @@ def test_a_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_child_that_does_not_start_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arriero.data.extract.watchdog._START", "import no_such_module  # {path} {arguments}")
+    monkeypatch.setattr(
+        "arriero.data.child.watchdog._START", "import no_such_module  # {path} {module} {arguments}"
+    )
     with pytest.raises(
         ArrieroError, match="does not start: ModuleNotFoundError: No module named 'no_such_module'"
     ):

@@ -99,7 +99,8 @@ def test_a_file_that_does_not_end_is_killed_and_the_next_one_read() -> None:
     start = time.monotonic()
     found = extract(hasty, slow)
     assert isinstance(found, Refused) and found.reason == "extract.timeout"
-    assert time.monotonic() - start < 10
+    assert "2 seconds of CPU time" in found.detail
+    assert time.monotonic() - start < 40  # a busy machine gives it less than a core
     assert isinstance(extract(PdfExtractor(), pdf_of(PAGES)), Extraction)
 
 

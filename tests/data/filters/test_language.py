@@ -92,4 +92,4 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         LanguageFilter(Language(model=tmp_path / "y.bin")).measure(Doc("1", "text"))
     monkeypatch.setitem(sys.modules, "fasttext_pybind", None)
     with pytest.raises(ArrieroError, match="arriero\\[data\\]"):
-        LanguageFilter(Language()).measure(Doc("1", "text"))
+        LanguageFilter(Language(model=tmp_path / "x.bin")).measure(Doc("1", "text"))

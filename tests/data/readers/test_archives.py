@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
+import random
 import struct
 import tarfile
 import tracemalloc
@@ -17,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arriero.data.readers.archives import ArchiveReader
-from arriero.data.readers.members import unsafe_name
 from arriero.data.records import Limits, Record, Refused
+from arriero.data.sourcetree.members import path_problem
 
 LIMITS = Limits(record_bytes=1 << 16)
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -62,7 +65,7 @@ def zipped(entries: dict[str, bytes], change: Callable[[zipfile.ZipInfo], None] 
     return out.getvalue()
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_tar_members_are_records(tmp_path: Path, pack: Callable[[bytes], bytes], format: int) -> None:
     long = "d/" * 49 + "ä" * 30 + ".txt" if format != tarfile.USTAR_FORMAT else "plain.txt"
@@ -103,8 +106,8 @@ def test_links_devices_and_names_that_leave_a_tar_are_refused(tmp_path: Path) ->
     )  # fmt: skip
     expected = ["read.link", "read.link", "read.not_a_file", "read.path", "read.path", "read.path", b"good"]
     assert outcome(read(path)) == expected
-    assert unsafe_name("a..b/c...txt") is None
-    assert all(unsafe_name(name) for name in ("C:\\x", "\\x", "a\\..\\b", "..", "a\0"))
+    assert not path_problem("a..b/c...txt")
+    assert all(path_problem(name) for name in ("C:\\x", "\\x", "a\\..\\b", "..", "a\0"))
 
 
 def test_links_names_and_encryption_in_a_zip_are_refused(tmp_path: Path) -> None:
@@ -163,6 +166,33 @@ def test_a_tar_header_of_any_size_is_not_read_into_memory(tmp_path: Path) -> Non
     assert outcome(read(path, Limits(record_bytes=1 << 16, expansion=10_000))) == ["read.header", b"good"]
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_compressed_archives_end_with_a_reason(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    data = tar(entry("a.txt", b"first"), entry("b.txt", random.Random(0).randbytes(30_000)))
+    path = tmp_path / "a.tar"
+    path.write_bytes(pack(data)[:-20_000])
+    found = outcome(read(path))
+    assert found[-1] == "read.truncated"
+    path.write_bytes(pack(data[:1024]) + pack(data[1024:]))
+    assert outcome(read(path))[0] == b"first" and len(read(path)) == 2
+    path.write_bytes(pack(tar(entry("good.txt", b"good"), entry("bomb.txt", bytes(200 << 20)))))
+    tracemalloc.start()
+    assert outcome(read(path, Limits(record_bytes=1 << 16, expansion=50)))[:2] == [b"good", "read.too_large"]
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+def test_a_negative_size_is_no_header(tmp_path: Path) -> None:
+    info, _ = entry("a.txt")
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT)[:512])
+    block[124:136] = b"\xff" * 12
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    path = tmp_path / "a.tar"
+    path.write_bytes(bytes(block) + tar(entry("b.txt", b"b")))
+    assert outcome(read(path)) == ["read.header", b"b"]
 
 
 @FUZZ

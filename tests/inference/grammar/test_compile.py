@@ -64,12 +64,12 @@ WRONG: list[tuple[Any, str, str | None]] = [
 def test_what_no_answer_can_obey_is_refused_in_one_clear_line(
     bytes_compiler: GrammarCompiler, schema: Any, reason: str, path: str | None
 ) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(GrammarError, match=reason) as raised:
         bytes_compiler.matcher(GrammarSpec("json_schema", json.dumps(schema)))
     assert raised.value.path == path
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "[" * 100_000, '{"minimum": NaN}', "nonsense"])
@@ -185,8 +185,9 @@ def test_compiling_does_not_hold_up_the_caller(byte_tokenizer: Tokenizer) -> Non
     }
     start = time.monotonic()
     future = compiler.compile(GrammarSpec("json_schema", json.dumps(big)))
-    assert time.monotonic() - start < 0.2
+    held_up = time.monotonic() - start
     future.result()
+    assert held_up < max(0.2, (time.monotonic() - start) / 2)  # a busy machine holds up both
     assert threading.current_thread().name != "grammar_0"
     compiler.close()
 

@@ -71,6 +71,22 @@ def test_of_several_ranks_it_names_the_one_that_does_not_wait(tmp_path: Path) ->
     assert "all 3 ranks wait for each other" in dogs[0].accuse()
 
 
+def test_a_rank_that_cannot_even_write_is_named(tmp_path: Path) -> None:
+    clock = Clock()
+    dogs = [quiet(tmp_path, clock, rank=rank, world=3) for rank in range(3)]
+    for dog in dogs:
+        dog.beat("step 3")
+    clock.now += 11
+    for rank in (0, 2):  # rank 1 is stopped by a signal, or its machine is gone
+        assert dogs[rank].look()
+        path = tmp_path / f"hung-rank-{rank}.json"
+        path.write_text(path.read_text().replace('"waiting": false', '"waiting": true'))
+    line = dogs[0].accuse()
+    assert line.startswith("rank 1 of 3 said nothing") and "has waited for 11 s in step 3" in line
+    (tmp_path / "hung-rank-2.json").unlink()
+    assert dogs[0].accuse().startswith("ranks 1, 2 of 3 said nothing")
+
+
 def test_a_real_hang_is_told_from_the_background(tmp_path: Path) -> None:
     said, ended = [], threading.Event()
     with Watchdog(tmp_path, 0.3, said.append, end=ended.set) as dog:

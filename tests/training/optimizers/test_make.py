@@ -14,8 +14,10 @@ from torch import nn
 from arriero.errors import Interrupted
 from arriero.training.loop import train
 from arriero.training.objectives.causal import CausalObjective
+from arriero.training.optimizers.adafactor import Adafactor
 from arriero.training.optimizers.clipping import clip_gradients
 from arriero.training.optimizers.make import make_optimizer
+from arriero.training.optimizers.muon import MuonWithAdamW
 from arriero.training.precision import Arithmetic
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import TracedFlops, Work, step_figures, update_flops
@@ -134,3 +136,53 @@ def test_clipping_scales_to_the_limit_and_tells_the_norm_before() -> None:
     assert float(clip_gradients(list(layer.parameters()), 0)) == pytest.approx(norm)
     assert float(clip_gradients(list(layer.parameters()), 1.0)) == pytest.approx(norm)
     assert float(clip_gradients(list(layer.parameters()), 1.0)) == pytest.approx(1.0, rel=1e-4)
+
+
+class Everything:
+    """The cut of a matrix of which one process has all."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape, self.places = shape, [torch.arange(size) for size in shape]
+
+    def whole(self, part: torch.Tensor) -> torch.Tensor:
+        return part
+
+    def mine(self, whole: torch.Tensor) -> torch.Tensor:
+        return whole
+
+    def total(self, sums: torch.Tensor) -> torch.Tensor:
+        return sums
+
+
+def test_the_iteration_for_parts_is_that_of_torchs_muon() -> None:
+    for shape in ((5, 9), (9, 5), (6, 6)):
+        draw = torch.Generator().manual_seed(shape[0])
+        weight, gradient = (torch.randn(shape, generator=draw) for _ in range(2))
+        theirs, ours = torch.nn.Parameter(weight.clone()), torch.nn.Parameter(weight.clone())
+        torch_muon = torch.optim.Muon(
+            [theirs], lr=0.01, weight_decay=0.1, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
+        )
+        given = settings("muon", learning_rate=0.01, weight_decay=0.1)
+        cut = MuonWithAdamW([ours], [], given, {ours: Everything(ours.shape)})
+        for _ in range(3):
+            theirs.grad, ours.grad = gradient.clone(), gradient.clone()
+            torch_muon.step()
+            cut.step()
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (7,), (4, 3, 5)])
+def test_adafactor_of_a_part_that_is_all_is_adafactor(shape: tuple[int, ...]) -> None:
+    draw = torch.Generator().manual_seed(1)
+    weight = torch.randn(shape, generator=draw)
+    plain, cut = nn.Parameter(weight.clone()), nn.Parameter(weight.clone())
+    both = [
+        Adafactor([{"params": [plain], "weight_decay": 0.1}], 0.02),
+        Adafactor([{"params": [cut], "weight_decay": 0.1}], 0.02, cuts={cut: Everything(torch.Size(shape))}),
+    ]
+    for _ in range(4):
+        plain.grad = torch.randn(shape, generator=draw)
+        cut.grad = plain.grad.clone()
+        for optimizer in both:
+            optimizer.step()
+    assert torch.allclose(plain, cut, atol=1e-6)

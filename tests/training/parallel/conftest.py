@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +46,7 @@ def variables(rank: int, size: int, port: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
+def together(warm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Together:
     """``together(size, cases)``: the result of each case, run one after the other by ``size`` processes."""
 
     def run(size: int, cases: list[Case]) -> list[dict[str, Any]]:
@@ -57,13 +56,13 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
             case["result"] = str(root / f"{number}.pt")
             Path(case["folder"]).mkdir(exist_ok=True)
         (root / "cases.json").write_text(json.dumps(cases))
-        port, command = free_port(), [sys.executable, str(WORKER), str(root / "cases.json")]
+        port, command = free_port(), [str(warm_python), str(WORKER), str(root / "cases.json")]
         processes = [
             subprocess.Popen(command, env=variables(rank, size, port), stderr=subprocess.PIPE, text=True)
             for rank in range(size)
         ]
         try:
-            said = [process.communicate(timeout=540)[1] for process in processes]
+            said = [process.communicate(timeout=1100)[1] for process in processes]
         finally:
             for process in processes:
                 process.kill()

@@ -17,7 +17,7 @@ def case(parallel: Case, objective: str = "causal", family: str = "llama", **set
     return {
         "objective": objective,
         "family": family,
-        "settings": {"duration": "20 steps", **settings, "parallel": parallel},
+        "settings": {"duration": "20 steps", "eval_every": 10, **settings, "parallel": parallel},
     }
 
 
@@ -51,6 +51,10 @@ TWO = {
     "tensor, every third step computed twice": case(
         {"tensor": 2}, health={"recompute_every": 3}, ema_decay=0.9
     ),
+    "sharded adafactor": case({}, optimizer="adafactor", learning_rate=0.03),
+    "tensor, adafactor": case({"tensor": 2}, "sft", "gpt2", optimizer="adafactor", learning_rate=0.03),
+    "sharded muon": case({}, optimizer="muon"),
+    "tensor, muon": case({"tensor": 2}, family="untied", optimizer="muon"),
 }
 FOUR = {
     "hybrid 2 x 2": case({"replicas": 2}),
@@ -60,8 +64,22 @@ FOUR = {
     "tensor x pipeline": case({"tensor": 2, "pipeline": 2}),
     "replicated x pipeline": case({"pipeline": 2, "shard": "none"}, "sft"),
     "sharded x context": case({"context": 2}, "sft", batch_size=7),
+    "sharded x pipeline": case({"pipeline": 2}),
+    "sharded x pipeline gpipe, uneven rows": case(
+        {"pipeline": 2, "schedule": "gpipe"}, "sft", "untied", batch_size=7, micro_batch_size=3
+    ),
+    "context x pipeline, uneven rows": case({"pipeline": 2, "context": 2}, "sft", "gpt2"),
+    "context x pipeline, weights whole": case({"pipeline": 2, "context": 2, "shard": "none"}),
+    "sharded x tensor, adafactor": case({"tensor": 2}, optimizer="adafactor", learning_rate=0.03),
+    "sharded x tensor, muon": case({"tensor": 2}, optimizer="muon"),
+    "sharded x pipeline, muon": case({"pipeline": 2}, optimizer="muon"),
     "context over four, alibi": case({"context": 4}, family="bloom"),
 }
+
+
+MUON = {"loss": 1e-4, "norm": 3e-4, "weight": 4e-3}
+"""Muon's iteration is in bf16, where a difference in fp32's last bit may become one of 2^-8 of an update. A replicated
+run, whose matrices are whole, strays as far."""
 
 
 def difference(a: list[float], b: list[float]) -> float:
@@ -105,18 +123,23 @@ def results(together: Any, worker: ModuleType, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # the first of a size waits for all of them
 @pytest.mark.parametrize(
     ("size", "name"),
     [*((2, name) for name in TWO), *((4, name) for name in FOUR)],
     ids=lambda value: str(value),
 )
 def test_a_divided_training_is_one_process_training(results: Results, size: int, name: str) -> None:
-    found, alone = results.of(size, name), results.single((TWO if size == 2 else FOUR)[name])
-    assert len(found["loss"]) == 20
+    given = (TWO if size == 2 else FOUR)[name]
+    found, alone = results.of(size, name), results.single(given)
+    muon = given["settings"].get("optimizer") == "muon"
+    tolerance = MUON if muon else {"loss": 3e-6, "norm": 3e-6, "weight": 3e-5}
+    assert given["settings"]["duration"] == f"{len(found['loss'])} steps"
     assert alone["loss"][-1] < alone["loss"][0] - 0.004  # it learns, so a step that does nothing is seen
-    assert difference(found["loss"], alone["loss"]) < 3e-6
-    assert difference(found["grad_norm"], alone["grad_norm"]) < 3e-6
-    assert len(found["heldout"]) == 3 and difference(found["heldout"], alone["heldout"]) < 3e-6
+    assert difference(found["loss"], alone["loss"]) < tolerance["loss"]
+    assert difference(found["grad_norm"], alone["grad_norm"]) < tolerance["norm"]
+    assert len(found["heldout"]) == 3
+    assert difference(found["heldout"], alone["heldout"]) < tolerance["loss"]
     assert found["tokens"] == alone["tokens"] and found["flops"] == alone["flops"]
     assert found["weights"].keys() == alone["weights"].keys()
     assert not [line for line in found["said"] if "corruption" in line or "skipped" in line]
@@ -124,7 +147,7 @@ def test_a_divided_training_is_one_process_training(results: Results, size: int,
         if weight.endswith("k_proj.bias"):
             continue  # its true gradient is zero, so AdamW goes where rounding points
         assert found["weights"][weight].shape == value.shape
-        assert torch.allclose(found["weights"][weight], value, atol=3e-5), weight
+        assert torch.allclose(found["weights"][weight], value, atol=tolerance["weight"]), weight
 
 
 def test_two_processes_train_as_one(together: Any, worker: ModuleType, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from arriero.models.families import get_family
 from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.stream import StreamObjective
 from arriero.training.parallel.layout import check_layout, check_started, layout_of
-from arriero.training.parallel.plan import divided, planned_layout, with_failures
+from arriero.training.parallel.plan import divided, gathered, planned_layout, with_failures
 from arriero.training.parallel.settings import ParallelSettings
 from arriero.training.parallel.world import World, world
 from arriero.training.settings import TrainSettings
@@ -50,6 +50,8 @@ def check(
         (8, {"tensor": 2, "context": 2}, (1, 1, 2, 2, 2, True, 8)),
         (8, {"data": 1, "tensor": 2, "context": 2, "pipeline": 2}, (2, 1, 1, 2, 2, True, 8)),
         (4, {"tensor": 2, "pipeline": 2}, (2, 1, 1, 1, 2, False, 4)),
+        (4, {"pipeline": 2}, (2, 1, 2, 1, 1, True, 4)),
+        (4, {"pipeline": 2, "context": 2}, (2, 1, 1, 2, 1, True, 4)),
     ],
 )
 def test_sizes(size: int, parallel: dict[str, Any], sizes: tuple[Any, ...]) -> None:
@@ -69,8 +71,6 @@ def test_sizes(size: int, parallel: dict[str, Any], sizes: tuple[Any, ...]) -> N
         (4, {"tensor": 4}, "n_kv_heads 2 cannot be cut over tensor 4 evenly"),
         (3, {"pipeline": 3}, "4 layers cannot be cut over pipeline 3 evenly"),
         (3, {"context": 3}, "context_length 32 is not a multiple of 6"),
-        (4, {"context": 2, "pipeline": 2}, "pipeline and context together are not supported"),
-        (4, {"pipeline": 2}, "pipeline goes with shard none"),
     ],
 )
 def test_what_does_not_divide_is_refused(size: int, parallel: dict[str, Any], complaint: str) -> None:
@@ -84,10 +84,6 @@ def test_what_cannot_be_divided_is_refused() -> None:
     with pytest.raises(ArrieroError, match="carries a state from sample to sample"):
         check(2, {}, stream)
     check(1, {}, stream)
-    with pytest.raises(ArrieroError, match="muon works on whole matrices"):
-        check(2, {}, optimizer="muon")
-    check(2, {"shard": "none"}, optimizer="muon")
-    check(2, {"pipeline": 2}, optimizer="muon")
     for one, name in (({"compile": True}, "compile"), ({"precision": "fp8"}, "precision fp8")):
         with pytest.raises(ArrieroError, match=f"{name} is for whole models"):
             check(2, {"context": 2}, **one)
@@ -151,6 +147,31 @@ def test_the_plan_of_one_process_of_several() -> None:
     assert four.seconds.low is not None and four.seconds.low < 25
     cut = divided(alone, layout_of(ParallelSettings(tensor=2, context=2), 4), **figures)
     assert cut.peak_memory.low == pytest.approx(0.3e9 + 1e9 + 0.25e9)
+
+
+def test_the_plan_counts_what_optimizers_gather() -> None:
+    config = DecoderConfig(**CONFIG)
+    # 4 blocks of queries and output (32 x 32), keys and values (16 x 32), gate, up and down (48 x 32)
+    elements = 4 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32)
+
+    def found(optimizer: str, size: int, **parallel: Any) -> Any:
+        given = TrainSettings(optimizer=optimizer, parallel=ParallelSettings(**parallel))
+        return gathered(config, given, layout_of(given.parallel, size))
+
+    muon = found("muon", 2)
+    assert muon.sent == 4 * elements and muon.held == 10 * 48 * 32
+    assert found("muon", 4, pipeline=2).sent == 2 * elements
+    assert 0 < found("adafactor", 2, tensor=2).sent < 0.1 * muon.sent
+    for whole in (found("adamw", 2), found("muon", 2, shard="none"), found("muon", 1)):
+        assert whole.sent == whole.held == 0
+    alone = Estimate(
+        seconds=Quantity.exact(1.0, "s", "modelled"), peak_memory=Quantity.exact(1.0, "B", "modelled")
+    )
+    figures = {"state_bytes": 2e9, "peak_bytes": 3e9, "device_bytes": 0.0, "optimizer": "muon"}
+    two = layout_of(ParallelSettings(), 2)
+    small, large = (divided(alone, two, **figures, gathered_bytes=size) for size in (0.0, 5e9))
+    assert small.peak_memory.low == pytest.approx(1.5e9)  # weights, momentum and gradients, over two
+    assert large.peak_memory.low == pytest.approx(1.5e9 + 5e9)
 
 
 def test_the_plan_counts_failures_only_where_their_rate_is_known() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from arriero.training.precision import Arithmetic
 from arriero.training.settings import TrainSettings
 from arriero.tuning.lora import apply_lora
 
+HELD_OUT = 12
 LLAMA: dict[str, Any] = {
     "vocab_size": 67, "d_model": 32, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "d_ff": 48,
     "context_length": 32,
@@ -59,9 +61,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 class Context:
     """What a stage gets, as far as the loop uses it. Only the first process writes."""
 
-    def __init__(self, folder: Path, stop_at: int | None = None) -> None:
+    def __init__(self, folder: Path, stop_at: int | None = None, hang: list[int] | None = None) -> None:
         self.folder = self.state = folder
-        self.seed, self.stop_at = 5, stop_at
+        self.seed, self.stop_at, self.hang = 5, stop_at, hang
+        self.asked = 0
         self.lines: list[dict[str, Any]] = []
         self.flops = 0.0
         self.done = 0.0
@@ -75,8 +78,14 @@ class Context:
 
     def say(self, line: str) -> None:
         self.said.append(line)
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
     def stop_requested(self) -> bool:
+        self.asked += 1
+        here = [int(os.environ["RANK"]), self.asked] if self.hang else None
+        if here == self.hang is not None and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            time.sleep(600)
         return self.stop_at is not None and self.done >= self.stop_at
 
     def count_flops(self, flops: float) -> None:
@@ -143,13 +152,13 @@ def smoothed(count: int = 60) -> Seq2SeqObjective:
     return Seq2SeqObjective(pairs, 1, label_smoothing=0.1)
 
 
-def make_objective(case: dict[str, Any], model: Any) -> Any:
+def make_objective(case: dict[str, Any], model: Any, count: int = 60) -> Any:
     name = case.get("objective", "causal")
     if name == "dpo":
-        return dpo(model)
-    return {"causal": causal, "unmasked": lambda: causal(mask=False), "sft": sft, "smoothed": smoothed}[
-        name
-    ]()
+        return dpo(model, count)
+    if name == "unmasked":
+        return causal(count, mask=False)
+    return {"causal": causal, "sft": sft, "smoothed": smoothed}[name](count)
 
 
 def make_model(case: dict[str, Any]) -> Any:
@@ -182,9 +191,9 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     """Train; raises RankDone in all but the first process."""
     folder = Path(case["folder"])
     model = make_model(case)
-    context = Context(folder, case.get("stop_at"))
+    context = Context(folder, case.get("stop_at"), case.get("hang"))
     result = train(
-        model, make_objective(case, model), settings_of(case), context, arithmetic=Arithmetic("fp32", 1), heldout=make_objective(case, model),
+        model, make_objective(case, model), settings_of(case), context, arithmetic=Arithmetic("fp32", 1), heldout=make_objective(case, model, HELD_OUT),
         flops=Counted(),
     )  # fmt: skip
     weights = {name: value.clone() for name, value in model.state_dict().items()}

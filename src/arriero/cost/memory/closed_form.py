@@ -37,8 +37,9 @@ def device_memory(
 ) -> MemoryByKind:
     """What the device that needs most holds at its worst moment of a training step.
 
-    Exact for one device (to the straightness of its lines); under ``zero`` 3 with the buffers that FSDP gathers; tensor,
-    context and pipeline by what they cut of each class. Every number may be an array, all of one shape.
+    Exact for one device (to the straightness of its lines); under ``tensor`` as one process of such a group was traced;
+    under ``zero`` 3 with the buffers that FSDP gathers; context and pipeline by what they cut of each class. Every
+    number may be an array, all of one shape.
 
     Args:
         micro_batch: sequences that go through the model at once, on one data process.
@@ -61,11 +62,11 @@ def device_memory(
     modes = np.broadcast_to(np.asarray(recompute), shape).reshape(-1)
     found = {kind: np.zeros(modes.size) for kind in KINDS}
     basis = ""
-    for mode in np.unique(modes):
-        mine = np.flatnonzero(modes == mode)
-        profile = _profile(workload, str(mode))
+    for mine in _alike(modes, columns[3], columns[6]):
+        first = mine[0]
+        profile, own = _profile(workload, str(modes[first]), int(columns[3][first]), bool(columns[6][first]))
         basis = profile.basis
-        plans = _Plans(workload, *(column[mine] for column in columns))
+        plans = _Plans(workload, own, *(column[mine] for column in columns))
         for kind, values in _worst(profile, plans, stage).items():
             found[kind][mine] = values
     kinds = {kind: values.reshape(shape) if shape else float(values[0]) for kind, values in found.items()}
@@ -100,9 +101,17 @@ def serving_memory(
     return replace(memory, margin=(memory.allocated * margin[0], memory.allocated * margin[1]))
 
 
-def _profile(workload: Workload, mode: str) -> MemoryProfile:
+def _alike(modes: np.ndarray, tensor: np.ndarray, sequence: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of the plans that go by the same profile."""
+    _, kinds = np.unique(modes, return_inverse=True)
+    numbers = (kinds * (tensor.max(initial=0.0) + 1) + tensor) * 2 + (sequence > 0)
+    for number in np.unique(numbers):
+        yield np.flatnonzero(numbers == number)
+
+
+def _profile(workload: Workload, mode: str, tensor: int, sequence: bool) -> tuple[MemoryProfile, bool]:
     try:
-        return profile_of(workload, mode)  # type: ignore[arg-type]
+        return profile_of(workload, mode, tensor, sequence)  # type: ignore[arg-type]
     except KeyError:
         known = ", ".join(dict.fromkeys([*workload.memory, *workload.saved_block]))
         raise ArrieroError(
@@ -112,9 +121,10 @@ def _profile(workload: Workload, mode: str) -> MemoryProfile:
 
 @dataclass(frozen=True)
 class _Plans:
-    """Columns of the plans: arrays of one length."""
+    """Columns of the plans: arrays of one length; and whether their profile is of one process of a tensor group."""
 
     workload: Workload
+    own: bool
     rows: np.ndarray
     accumulation: np.ndarray
     data: np.ndarray
@@ -140,8 +150,8 @@ class _Plans:
         return self.workload.dimensions.n_layers / self.pipeline
 
     def divisor(self, name: str) -> np.ndarray:
-        """Over how many devices of a tensor group a class is cut."""
-        if name in ("entry", "batch"):
+        """Over how many devices of a tensor group a class is still to be cut."""
+        if self.own or name in ("entry", "batch"):
             return np.ones_like(self.tensor)
         return np.where(self.sequence > 0, self.tensor, 1.0) if name == "stream" else self.tensor
 
@@ -181,7 +191,7 @@ def _first_stage(moment: Moment, plans: _Plans, later: bool) -> dict[str, np.nda
     """Of the stage with the embedding, which keeps most micro-batches; the whole model without a pipeline."""
     parameters, cut = plans.workload.parameters, plans.pipeline > 1
     share = np.where(cut, _embedding_share(parameters.looked_up, parameters.rest), 1.0)
-    flight = np.where(cut, np.minimum(plans.pipeline, plans.accumulation), 1.0)
+    flight = np.where(cut, _in_flight(plans.pipeline, plans.accumulation, later), 1.0)
     return _on_device(moment, plans, share, flight, later=later, head=~cut, sides=cut * 1.0)
 
 
@@ -197,8 +207,14 @@ def _last_stage(moment: Moment, plans: _Plans, later: bool, stage: int | None) -
     share = np.where(
         last, 1.0 - _embedding_share(parameters.looked_up, parameters.rest) * (parameters.looked_up > 0), 0.0
     )
-    flight = np.minimum(behind + 1, plans.accumulation)
+    flight = _in_flight(behind + 1, plans.accumulation, later)
     return _on_device(moment, plans, share, flight, later=later, head=last, sides=np.full_like(flight, 2.0))
+
+
+def _in_flight(most: np.ndarray, accumulation: np.ndarray, later: bool) -> np.ndarray:
+    """Micro-batches whose activations wait: gradients are there (``later``) only after one of them has gone back."""
+    found: np.ndarray = np.minimum(most, accumulation - 1 if later else accumulation)
+    return found
 
 
 def _embedding_share(looked_up: int, rest: int) -> float:
@@ -268,7 +284,8 @@ def _gathered(moment: Moment, plans: _Plans) -> np.ndarray:
     layers = plans.workload.dimensions.n_layers
     one = moment.one_block("weights", plans.rows)
     rest = moment.whole("weights", plans.rows) - layers * one
-    return (rest * (moment.where != "update") + _BLOCKS_GATHERED[moment.where] * one) / plans.tensor
+    gathered = rest * (moment.where != "update") + _BLOCKS_GATHERED[moment.where] * one
+    return gathered / plans.divisor("weights")
 
 
 def _leaving(moment: Moment, plans: _Plans) -> np.ndarray:

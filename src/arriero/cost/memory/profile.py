@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -91,14 +91,33 @@ class MemoryProfile:
     basis: str = "profile"
 
 
-def profile_of(workload: Workload, mode: Recompute) -> MemoryProfile:
-    """The measured profile of a workload; one from its summary figures where it was not measured.
+class CutProfiles(Protocol):
+    """Profiles that also know what one process of a tensor group holds."""
+
+    def cut(self, mode: Recompute, tensor: int, sequence: bool) -> MemoryProfile | None:
+        """Of one of ``tensor`` processes; None: the model cannot be cut so, or nobody can trace it here.
+
+        Args:
+            sequence: the residual stream is cut along the tokens.
+        """
+
+
+def profile_of(
+    workload: Workload, mode: Recompute, tensor: int = 1, sequence: bool = False
+) -> tuple[MemoryProfile, bool]:
+    """(profile of one process of a tensor group, True), or where there is none that of the whole model, and False.
+
+    It is measured where the workload was; else it is made from the workload's summary figures.
 
     Raises:
         KeyError: the workload says nothing of this kind of recomputation.
     """
+    if tensor > 1 and mode in workload.memory and hasattr(workload.memory, "cut"):
+        found = cast(CutProfiles, workload.memory).cut(mode, tensor, sequence)
+        if found is not None:
+            return found, True
     measured = workload.memory.get(mode)
-    return measured if measured is not None else _from_fields(workload, mode)
+    return (_from_fields(workload, mode) if measured is None else measured), tensor == 1
 
 
 def _from_fields(workload: Workload, mode: Recompute) -> MemoryProfile:

@@ -19,6 +19,8 @@ FIGURES: dict[Objective, tuple[str, str, str]] = {
     "greenest": ("energy", "money", "seconds"),
 }
 """What decides, and what decides between equals."""
+ROUNDING = 1e-9
+"""Figures that are apart by no more than this share are one: sums of many terms do not agree to the last digit."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,17 @@ class Search:
         """Rows from best to worst by the middle of the bands; an unknown figure comes last.
 
         Ties go by the other two figures, then to fewer devices, to fewer cuts of the model, to the lower ZeRO stage,
-        and to the earlier row: the same plans in the same order always give the same answer.
+        and to the earlier row: the same plans in the same order always give the same answer. Figures that differ by
+        rounding alone (:data:`ROUNDING`) are equal, so that no last digit decides.
         """
-        keys = [getattr(self.scores, name).middle for name in FIGURES[self.objective]]
-        keys += [self.plans.devices, self.plans.splits, self.plans.zero]
-        order: np.ndarray = np.lexsort(keys[::-1])
+        keys = [_ranks(getattr(self.scores, name).middle) for name in FIGURES[self.objective]]
+        order: np.ndarray = np.lexsort([*keys, *self._simplicity][::-1])
         return order
+
+    @property
+    def _simplicity(self) -> list[np.ndarray]:
+        """What tells the simpler of two plans, first things first: fewer devices, fewer cuts, lower ZeRO stage."""
+        return [self.plans.devices, self.plans.splits, self.plans.zero]
 
     @cached_property
     def place(self) -> np.ndarray:
@@ -72,6 +79,23 @@ class Search:
         """The best plan that keeps to all limits; None where there is none or none whose figure is known."""
         return _first(self.order, self.verdict.good & ~self.unranked, among)
 
+    def ties(self, row: int) -> np.ndarray:
+        """Rows of the other plans that do and that cannot be told from this one: each one's deciding figure lies in the
+        band of the other's."""
+        figure = getattr(self.scores, FIGURES[self.objective][0])
+        middle = figure.middle[row]
+        near = (figure.low <= middle) & (middle <= figure.high)
+        near &= (figure.low[row] <= figure.middle) & (figure.middle <= figure.high[row])
+        near &= self.verdict.good
+        near[row] = False
+        rows: np.ndarray = np.flatnonzero(near)
+        return rows
+
+    def simplest(self, rows: np.ndarray) -> int:
+        """Of some rows (at least one) that with the fewest devices, then cuts, then the lower ZeRO stage, then the best."""
+        keys = [key[rows] for key in (*self._simplicity, self.place)]
+        return int(rows[np.lexsort(keys[::-1])[0]])
+
     def nearest_miss(self, among: np.ndarray | None = None) -> int | None:
         """The plan that comes closest to doing, of those that miss a limit.
 
@@ -95,6 +119,16 @@ class Search:
         amount = np.select([stage == 2, stage == 1], [found.shortage, found.late], found.excess)
         order: np.ndarray = np.lexsort([self.place, amount, stage])
         return order
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """0 for the lowest figure and those equal to it, and so on; unknown ones come last."""
+    order = np.argsort(values, kind="stable")
+    risen = values[order]
+    new = (risen[1:] > risen[:-1] * (1 + ROUNDING)) | (np.isnan(risen[1:]) & ~np.isnan(risen[:-1]))
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[order] = np.concatenate([[0], np.cumsum(new)])[: len(values)]
+    return ranks
 
 
 def _first(order: np.ndarray, mask: np.ndarray, among: np.ndarray | None) -> int | None:

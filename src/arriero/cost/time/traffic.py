@@ -59,9 +59,10 @@ def stage_traffic(
         context > 1, layers * 3 * (context - 1) * keys, 0.0
     )  # each part passes all the others' keys
     by_context = _point_to_point(ring, tensor * context > devices_per_node, layers * 3 * (context - 1))
-    boundary = np.where(pipeline > 1, 2.0 * state / np.where(cut.sequence, tensor, 1), 0.0)
+    crossings = 2.0 * np.where(pipeline > 1, np.asarray(cut.chunks), 0.0)
+    boundary = crossings * state / np.where(cut.sequence, tensor, 1)
     across = tensor * context * np.asarray(cut.data) * pipeline > devices_per_node
-    by_pipeline = _point_to_point(boundary, across, np.where(pipeline > 1, 2.0, 0.0))
+    by_pipeline = _point_to_point(boundary, across, crossings)
     return by_tensor + by_context + by_pipeline
 
 

@@ -27,7 +27,8 @@ class Units:
         products, attention: FLOP of the stage's blocks. elementwise: bytes. head: FLOP outside the blocks.
         rest: element-wise bytes outside the blocks. launches: blocks passed, forward and backward.
         optimizer: bytes of states, gradients and weights that the update reads and writes.
-        micro: micro-batches of a step. stages: of the pipeline. hiding: micro-batches that traffic of states can hide
+        micro: micro-batches of a step. stages: of the pipeline, as far as filling it takes time (fewer where they are
+            interleaved). hiding: micro-batches that traffic of states can hide
             behind: all where weights are gathered for each, otherwise the last, whose gradients are the sum.
     """
 
@@ -60,7 +61,8 @@ def work_units(
         elementwise=layers * streamed * block["elementwise"],
         head=share * (rest.head + rest.products + rest.attention), rest=share * rest.elementwise,
         launches=layers * _passes(recompute), optimizer=_optimizer_bytes(workload, cut, layers),
-        micro=np.asarray(accumulation, dtype=float), stages=np.asarray(cut.pipeline, dtype=float),
+        micro=np.asarray(accumulation, dtype=float),
+        stages=1 + (np.asarray(cut.pipeline, dtype=float) - 1) / np.asarray(cut.chunks),
         hiding=np.where(np.asarray(cut.zero) >= 3, np.asarray(accumulation, dtype=float), 1.0),
     )  # fmt: skip
 

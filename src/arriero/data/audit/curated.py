@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arriero.artifacts.manifest import MANIFEST, Manifest
+from arriero.data.audit.arrays import places, to_array, to_numpy
 from arriero.data.audit.ledger import DECISIONS_FOLDER, LINE_EDITS_FOLDER, PARTS, open_table
 from arriero.data.audit.schema import FACT, MEASURE
 from arriero.data.pipeline.part import LEDGER, Part, parts_of
@@ -96,18 +97,18 @@ class CuratedCorpus:
         decisions = self.decisions(part) if wanted else None
         if decisions is None or not decisions.num_rows:
             return table
-        rows = decisions["row"].to_numpy()
+        rows, steps, values, thresholds = (
+            decisions[n].to_pylist() for n in ("row", "step", "value", "threshold")
+        )
         final = {
-            "stage": pc.list_element(pc.split_pattern(decisions["step"], "."), 0),
-            "reason": decisions["step"], "value": decisions["value"], "threshold": decisions["threshold"],
+            "stage": [step.partition(".")[0] for step in steps], "reason": steps, "value": values, "threshold": thresholds,
         }  # fmt: skip
         for name in wanted:
             index = table.schema.get_field_index(name)
-            column = table[name].to_numpy(zero_copy_only=False).copy()
-            column[rows] = final[name].to_numpy(zero_copy_only=False)
-            values = pa.array(
-                column, table.schema.field(name).type, from_pandas=True
-            )  # NaN stands for null here
+            column = table[name].to_pylist()
+            for row, value in zip(rows, final[name], strict=True):
+                column[row] = value
+            values = to_array(column, table.schema.field(name).type)
             table = table.set_column(index, table.schema.field(name), values)
         return table
 
@@ -128,7 +129,7 @@ class CuratedCorpus:
         table = self.decisions(row.part)
         if table is None:
             return None
-        found: list[dict[str, Any]] = table.filter(pc.equal(table["row"], row.row)).to_pylist()
+        found = _of_row(table, row.row)
         return found[0] if found else None
 
     def line_edits(self, row: Row) -> list[Edit]:
@@ -136,7 +137,7 @@ class CuratedCorpus:
         table = self._line_edits(self.folder / LINE_EDITS_FOLDER / f"{row.part.name}.parquet")
         if table is None:
             return []
-        found = table.filter(pc.equal(table["row"], row.row)).to_pylist()
+        found = _of_row(table, row.row)
         return sorted((Edit(e["start"], e["end"], "", e["reason"]) for e in found), key=lambda e: e.start)
 
     def ledger_row(self, row: Row) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def _decisions(path: Path, size: int) -> pa.Table | None:
     if not path.is_file():
         return None
     table = open_table(path).read()
-    rows = np.sort(table["row"].to_numpy())
+    rows = np.sort(to_numpy(table["row"]))
     if rows.size and (rows[0] < 0 or rows[-1] >= size):
         raise DamagedArtifactError(f"{path} decides on row {rows[-1]} of {size}; make the corpus anew")
     twice = rows[:-1][np.diff(rows) == 0]
@@ -212,6 +213,12 @@ def _line_edits(path: Path) -> pa.Table | None:
     return open_table(path).read() if path.is_file() else None
 
 
+def _of_row(table: pa.Table, row: int) -> list[dict[str, Any]]:
+    """What a table of decisions or cuts says of one row of the ledger."""
+    found = np.flatnonzero(to_numpy(table["row"]) == row)
+    return list(table.take(places(found)).to_pylist())
+
+
 def part_rows(part: Part, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Some rows of a part's ledger, in the order asked; only their row groups are read."""
     file = open_table(part.folder / LEDGER)
@@ -220,8 +227,7 @@ def part_rows(part: Part, rows: Sequence[int]) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for group in sorted(set(map(int, groups))):
         start = int(ends[group - 1]) if group else 0
-        table = file.read_row_group(group)
-        for row, of in zip(rows, groups, strict=True):
-            if of == group:
-                found[row] = table.slice(row - start, 1).to_pylist()[0]
+        wanted = [row for row, of in zip(rows, groups, strict=True) if of == group]
+        table = file.read_row_group(group, use_threads=False).take(places([row - start for row in wanted]))
+        found |= zip(wanted, table.to_pylist(), strict=True)
     return [found[row] for row in rows]

@@ -111,6 +111,8 @@ def print_trace(trace: Trace, console: Console) -> None:
             "token",
             f"{token.offset:,} of split {token.split}: id {token.id}, number {token.position:,} of document {token.document:,}",
         )
+        if token.copies > 1:
+            line("copy", f"{token.copy + 1} of {token.copies}, by the document's quality")
         around = f"{escape(_flat(token.before))}[reverse]{escape(_flat(token.token))}[/]{escape(_flat(token.after))}"
         console.print(f"            …{around}…", highlight=False)
     line(

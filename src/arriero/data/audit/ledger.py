@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arriero.artifacts.commit import PARTIAL, fsync_path
+from arriero.data.audit.arrays import to_array
 from arriero.data.audit.schema import BASE
 from arriero.errors import ArrieroError, DamagedArtifactError
 
@@ -89,7 +90,7 @@ def record_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Rec
     for field in schema:
         fill = _FILL.get(field.name) if not field.nullable else None
         try:
-            columns.append(pa.array([row.get(field.name, fill) for row in rows], field.type))
+            columns.append(to_array([row.get(field.name, fill) for row in rows], field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
             raise ArrieroError(f"column {field.name}: {str(error).splitlines()[0]}") from None
     return pa.record_batch(columns, schema=schema)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from arriero.data.audit.arrays import to_numpy
 from arriero.data.audit.curated import CuratedCorpus
 from arriero.data.filters.base import NEAR, numbers_of
 from arriero.data.filters.presets import Rule, rules_of
@@ -81,9 +82,9 @@ def marginal_of(corpus: CuratedCorpus, rules: Rules | None = None) -> list[Margi
     found = [Marginal(rule) for rule in rules_of(rules)]
     columns = rule_columns([m.rule for m in found], corpus.schema.names)
     for _, table in corpus.tables([*columns, "text_bytes", "reason", "stage"]):
-        size = table["text_bytes"].to_numpy()
-        dropped_for = table["reason"].to_numpy(zero_copy_only=False)
-        in_rules = table["stage"].to_numpy(zero_copy_only=False) == "rules"
+        size = to_numpy(table["text_bytes"])
+        dropped_for = to_numpy(table["reason"])
+        in_rules = to_numpy(table["stage"]) == "rules"
         masks = [breaks(m.rule, rule_values(m.rule, table)) for m in found]
         times = np.sum(masks, axis=0) if masks else np.zeros(table.num_rows, int)
         for one, mask in zip(found, masks, strict=True):

@@ -17,9 +17,12 @@ def blot(text: str, edits: Iterable[Edit]) -> str:
     >>> blot("to a@b.org", [Edit(3, 10, "<email>", "pii.email")])
     'to ███████'
     """
-    characters = list(text)
-    for edit in edits:
-        if edit.reason.startswith(PII):
-            end = min(edit.end, len(characters))
-            characters[edit.start : end] = BLOT * max(end - edit.start, 0)
-    return "".join(characters)
+    spans = sorted((edit.start, edit.end) for edit in edits if edit.reason.startswith(PII))
+    parts: list[str] = []
+    done = 0
+    for start, end in spans:
+        start, end = max(start, done), min(end, len(text))
+        if end > start:
+            parts += text[done:start], BLOT * (end - start)
+            done = end
+    return "".join([*parts, text[done:]])

@@ -74,6 +74,10 @@ def filter_settings(corpus: CuratedCorpus) -> FilterSettings:
         )
     settings = corpus.manifest.settings
     given = settings.get("filters") or {k: settings[k] for k in FilterSettings.model_fields if k in settings}
+    given = {
+        **given,
+        "rules": {"stop_words": "english", **given.get("rules", {})},
+    }  # so it was before there was more
     return FilterSettings.model_validate(given)
 
 
@@ -99,6 +103,10 @@ class Rethreshold:
         if settings.line_rules != old.line_rules:
             raise ArrieroError(
                 "line_rules change the texts themselves, and the facts with them; curate again for that"
+            )
+        if settings.rules.stop_words != old.rules.stop_words:
+            raise ArrieroError(
+                f"the ledger counts stop words {old.rules.stop_words}; curate again for {settings.rules.stop_words}"
             )
         if settings.rules.words != old.rules.words:
             raise ArrieroError(
@@ -227,6 +235,8 @@ def changed_settings(
         data.update(rules if "rules" in rules else {"rules": dict(rules)})
     if presets:
         data["rules"] = {"presets": list(presets), "words": old.rules.words}
+    if isinstance(data["rules"], dict):
+        data["rules"].setdefault("stop_words", old.rules.stop_words)
     for text in sets:
         name, equals, value = text.partition("=")
         if not equals or not name:

@@ -138,12 +138,15 @@ def _write_manifest(
     started: str,
     folder: Path,
 ) -> None:
+    from arriero.data.quality.spread import corpus_spreads
     from arriero.stage import CorpusSpec, SplitSpec
 
     splits = {
         name: SplitSpec(documents=split.documents, bytes=split.text_bytes) for name, split in written.items()
     }
-    spec = CorpusSpec(splits=splits, bytes_read=facts["total"]["in"]["text_bytes"])
+    spec = CorpusSpec(
+        splits=splits, bytes_read=facts["total"]["in"]["text_bytes"], figures=corpus_spreads(folder)
+    )
     chosen = settings.model_dump(mode="json")
     new = old.model_copy(
         update={

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.compute as pc
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from arriero.artifacts.commit import PARTIAL, fsync_path
@@ -72,9 +72,9 @@ def sample_part(
     if not settings.size:
         return reservoir
     table = corpus.table(part, [*_COLUMNS, *rule_columns(rules, corpus.schema.names)])
-    kept = pc.equal(table["stage"], "").to_numpy(zero_copy_only=False)
-    nearest = just_kept(rules, table, kept)
     columns = [table[name].to_pylist() for name in _COLUMNS]
+    kept = np.array([stage == "" for stage in columns[_COLUMNS.index("stage")]], np.bool_)
+    nearest = just_kept(rules, table, kept)
     for row, (id, stage, reason, near_miss) in enumerate(zip(*columns, strict=True)):
         place = (part.name, row)
         if stage:

@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arriero.data.audit.arrays import scalar, to_numpy
 from arriero.data.audit.curated import CuratedCorpus
 from arriero.data.pipeline.part import Part
 from arriero.errors import DamagedArtifactError
 
 NO_LANGUAGE = "unknown"
+_EMPTY = scalar("", pa.string())
 _COLUMNS = (
     "source", "lang", "license", "license_evidence", "stage", "reason", "raw_bytes", "text_bytes", "kept_bytes", "edits", "pii",
 )  # fmt: skip
@@ -78,16 +80,14 @@ def tally_part(corpus: CuratedCorpus, part: Part) -> Tally:
             f"the ledger of {part.folder} has {table.num_rows:,} rows, its part says {len(part):,}; make the corpus anew"
         )
     _check_decisions(corpus, part)
-    kept = table.filter(pc.equal(table["stage"], ""))
+    kept = table.filter(pc.equal(table["stage"], _EMPTY))
     tally = Tally(_groups(table), licenses=_licenses(kept), records=table.num_rows)
     tally.edits, tally.edit_characters = _edits(kept)
     tally.pii = _pii(kept)
     decisions = corpus.decisions(part)
     if decisions is not None:
-        clusters = decisions["cluster"].drop_null().to_numpy()
-        tally.clusters = Counter(
-            dict(zip(*(a.tolist() for a in np.unique(clusters, return_counts=True)), strict=True))
-        )
+        clusters = to_numpy(decisions["cluster"].drop_null())
+        tally.clusters = Counter(np.sort(clusters).tolist())
     return tally
 
 
@@ -104,7 +104,7 @@ def _check_decisions(corpus: CuratedCorpus, part: Part) -> None:
     if decisions is None or not decisions.num_rows:
         return
     worker = part.ledger(["stage"])["stage"].take(decisions["row"])
-    twice = pc.index(pc.not_equal(worker, ""), True).as_py()
+    twice = next((place for place, stage in enumerate(worker.to_pylist()) if stage), -1)
     if twice >= 0:
         row, step = (decisions[name][twice].as_py() for name in ("row", "step"))
         raise DamagedArtifactError(
@@ -113,68 +113,48 @@ def _check_decisions(corpus: CuratedCorpus, part: Part) -> None:
         )
 
 
-def _plain(column: pa.ChunkedArray, missing: str) -> pa.ChunkedArray:
-    return pc.fill_null(pc.cast(column, pa.string()), missing)
+def _plain(column: pa.ChunkedArray, missing: str) -> list[str]:
+    return [missing if value is None else value for value in column.to_pylist()]
 
 
 def _groups(table: pa.Table) -> dict[Group, Sums]:
-    reason = pc.if_else(
-        pc.equal(table["stage"], ""), "", table["reason"]
-    )  # of a kept one: what it only just keeps
-    keys = {
-        "source": _plain(table["source"], ""), "lang": _plain(table["lang"], NO_LANGUAGE),
-        "stage": table["stage"], "reason": reason,
-    }  # fmt: skip
-    figures = {name: table[name] for name in ("raw_bytes", "text_bytes", "kept_bytes")}
-    sums = pa.table({**keys, **figures}).group_by(list(keys)).aggregate(
-        [([], "count_all"), *((name, "sum") for name in figures)]
-    )  # fmt: skip
-    return {
-        Group(*(row[name] for name in keys)): Sums(
-            row["count_all"], *(row[f"{name}_sum"] for name in figures)
-        )
-        for row in sums.to_pylist()
-    }
+    stages = table["stage"].to_pylist()
+    reasons = [  # of a kept one: what it only just keeps
+        reason if stage else "" for stage, reason in zip(stages, table["reason"].to_pylist(), strict=True)
+    ]
+    names = zip(_plain(table["source"], ""), _plain(table["lang"], NO_LANGUAGE), stages, reasons, strict=True)
+    sums: dict[Group, list[int]] = {}
+    figures = (table[name].to_pylist() for name in ("raw_bytes", "text_bytes", "kept_bytes"))
+    for name, *sizes in zip(names, *figures, strict=True):
+        group = sums.setdefault(Group(*name), [0, 0, 0, 0])
+        group[0] += 1
+        for place, size in enumerate(sizes, 1):
+            group[place] += size
+    return {group: Sums(*figures) for group, figures in sums.items()}
 
 
 def _licenses(kept: pa.Table) -> Counter[tuple[str, str]]:
-    evidence = pc.list_element(pc.split_pattern(_plain(kept["license_evidence"], "unknown"), " "), 0)
-    pairs = pa.table({"license": _plain(kept["license"], "unknown"), "evidence": evidence})
-    counted = pairs.group_by(["license", "evidence"]).aggregate([([], "count_all")]).to_pylist()
-    found: Counter[tuple[str, str]] = Counter()
-    for row in counted:
-        found[(row["license"], row["evidence"].rstrip(":,"))] += row["count_all"]
-    return found
+    evidence = (found.split(" ")[0].rstrip(":,") for found in _plain(kept["license_evidence"], "unknown"))
+    return Counter(zip(_plain(kept["license"], "unknown"), evidence, strict=True))
 
 
 def _edits(kept: pa.Table) -> tuple[Counter[str], Counter[str]]:
+    """By reason: how many there are, and the characters that they take away less those that they put in."""
     edits = pc.list_flatten(kept["edits"].combine_chunks())
-    if not len(edits):
-        return Counter(), Counter()
     start, end, replacement, reason = (
         pc.struct_field(edits, n) for n in ("start", "end", "replacement", "reason")
     )
-    taken = pc.subtract(pc.subtract(end, start), pc.utf8_length(replacement))
-    table = (
-        pa.table({"reason": reason, "taken": taken})
-        .group_by("reason")
-        .aggregate([([], "count_all"), ("taken", "sum")])
-    )
-    rows = table.to_pylist()
-    return (
-        Counter({row["reason"]: row["count_all"] for row in rows}),
-        Counter({row["reason"]: row["taken_sum"] for row in rows}),
-    )
+    taken = pc.subtract(pc.subtract(end, start), pc.utf8_length(replacement)).to_pylist()
+    reasons = reason.to_pylist()
+    characters: Counter[str] = Counter()
+    for name, size in zip(reasons, taken, strict=True):
+        characters[name] += size
+    return Counter(reasons), characters
 
 
 def _pii(kept: pa.Table) -> Counter[str]:
     found = pc.list_flatten(kept["pii"].combine_chunks())
-    if not len(found):
-        return Counter()
-    table = pa.table({"kind": pc.struct_field(found, "kind"), "count": pc.struct_field(found, "count")})
-    return Counter(
-        {
-            row["kind"]: row["count_sum"]
-            for row in table.group_by("kind").aggregate([("count", "sum")]).to_pylist()
-        }
-    )
+    kinds: Counter[str] = Counter()
+    for kind, count in zip(*(pc.struct_field(found, n).to_pylist() for n in ("kind", "count")), strict=True):
+        kinds[kind] += count
+    return kinds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arriero.artifacts.artifact import Artifact
-from arriero.data.audit.curated import CuratedCorpus, Row
+from arriero.data.audit.curated import SPLITS, CuratedCorpus, Row
 from arriero.data.audit.raw import RawCheck, check_raw
 from arriero.data.records import Edit
 from arriero.data.shards import TokenShards, read_meta
@@ -37,6 +37,9 @@ class TokenPlace:
     after: str
     character: int
     """Where the token begins in the document's text."""
+    copy: int = 0
+    """Which copy of the document this is, from 0, where documents are taken several times."""
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def trace_token(tokens: Path, offset: int, split: str = "train", raw: Path | Non
     document = int(np.searchsorted(shards.documents_starts, offset, "right")) - 1
     folder, own_document = _of_source(Path(tokens), split, document)
     corpus = CuratedCorpus(_corpus_of(folder))
-    found = next(islice(corpus.documents(split), own_document, None), None)
+    found, copy, copies = _document(corpus, folder, split, own_document)
     if found is None:
         raise ArrieroError(
             f"{corpus.folder} has no document {own_document:,} in the split '{split}'; was it made anew?"
@@ -142,7 +145,7 @@ def trace_token(tokens: Path, offset: int, split: str = "train", raw: Path | Non
     row = corpus.find(str(found["id"]))
     if row is None:
         raise ArrieroError(f"the ledger of {corpus.folder} has no record '{found['id']}'")
-    token = _place(Path(tokens), shards, split, offset, document)
+    token = replace(_place(Path(tokens), shards, split, offset, document), copy=copy, copies=copies)
     trace = trace_row(corpus, row, raw=raw, token=token)
     text = str(found["text"])
     if trace.texts is None or trace.texts[2] != text:
@@ -152,6 +155,26 @@ def trace_token(tokens: Path, offset: int, split: str = "train", raw: Path | Non
             "the tokens do not decode to the corpus's text (the tokenizer may not keep all of it)"
         )
     return trace
+
+
+def _document(
+    corpus: CuratedCorpus, tokens: Path, split: str, number: int
+) -> tuple[dict[str, Any] | None, int, int]:
+    """The document of the corpus that became a document of the tokens, which of its copies that is, and of how many."""
+    manifest = Artifact.open(tokens).manifest
+    if split != SPLITS[0] or not manifest.settings.get("quality"):
+        return next(islice(corpus.documents(split), number, None), None), 0, 1
+    from arriero.data.quality.pick import Picker, pick_jobs
+    from arriero.data.quality.settings import QualitySettings
+
+    settings = QualitySettings.model_validate(manifest.settings["quality"])
+    files = corpus.shards(split)
+    for job in pick_jobs(settings, manifest.seed, corpus.folder, files):
+        for picked in Picker(job).picked():
+            if not number:
+                return picked.document.record(), picked.copy, picked.copies
+            number -= 1
+    return None, 0, 1
 
 
 def _of_source(tokens: Path, split: str, document: int) -> tuple[Path, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arriero.data.audit.arrays import to_numpy
 from arriero.data.audit.ledger import read_rows, write_table
 from arriero.data.audit.schema import DECISIONS, LINE_EDITS
 from arriero.data.decontaminate.index import Hits, Index
@@ -47,7 +48,7 @@ def prepare(job: Job) -> None:
     if scan.earlier is not None:
         for row in read_rows(scan.earlier / "decisions" / f"{part.name}.parquet", ["row"]):
             alive[row["row"]] = False
-    sizes = np.asarray(table["kept_bytes"].to_numpy(), np.int64)
+    sizes = np.asarray(to_numpy(table["kept_bytes"]), np.int64)
     save_array(job.output, pack(ROW, alive=alive, score=sizes, bytes=sizes))
 
 

@@ -20,6 +20,7 @@ from arriero.data.dedup.rows import (
     DROPS,
     ROWS,
     Slot,
+    distinct,
     load_array,
     pack,
     read_slots,
@@ -87,7 +88,7 @@ def components(batches: Iterable[NDArray[Any]], again: Any) -> tuple[NDArray[np.
     """
     rows = np.empty(0, np.int64)
     for edges in batches:
-        rows = np.unique(np.concatenate([rows, edges["a"], edges["b"]]))
+        rows = distinct(np.concatenate([rows, edges["a"], edges["b"]]))
     labels = np.arange(len(rows))
     for edges in again():
         a, b = np.searchsorted(rows, edges["a"]), np.searchsorted(rows, edges["b"])
@@ -152,7 +153,7 @@ class _Figures:
         """float64[n], uint32[n, bands * rows] of global rows in ascending order."""
         parts = np.searchsorted(self._starts, rows, "right") - 1
         scores, signatures = [], []
-        for index in np.unique(parts).tolist():
+        for index in distinct(parts).tolist():
             slot = self._slots[index]
             own = rows[parts == index] - slot.start
             scores.append(load_array(self._work / ROWS / f"{slot.name}.npy", mapped=True)["score"][own])

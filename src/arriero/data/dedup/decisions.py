@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arriero.data.audit.arrays import places
 from arriero.data.audit.ledger import write_table
 from arriero.data.audit.schema import DECISIONS, LINE_EDITS
 from arriero.data.dedup.rows import (
@@ -68,7 +69,9 @@ def send_answers(job: Job) -> None:
     """Tell the parts of dropped documents the ids of their survivors."""
     slots, slot = read_slots(job.work), job.part
     requests = job.read("requests", _REQUEST)
-    ids = Part(Path(slot.path)).ledger(["id"])["id"].take(requests["survivor"] - slot.start).to_pylist()
+    ids = (
+        Part(Path(slot.path)).ledger(["id"])["id"].take(places(requests["survivor"] - slot.start)).to_pylist()
+    )
     encoded = np.array([name.encode() for name in ids] or [b""])
     dtype = np.dtype([("row", "<i8"), ("id", encoded.dtype)])
     with job.writer("answers", len(slots), dtype) as writer:

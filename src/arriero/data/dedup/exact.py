@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arriero.data.audit.arrays import places
 from arriero.data.dedup.rows import DROP, DROPS, ROWS, alive_rows, load_array, pack
 from arriero.data.dedup.settings import Dedup
 from arriero.data.dedup.steps import Job, Steps, send_drops
@@ -33,7 +34,7 @@ def send_digests(job: Job) -> None:
     """Digest, row and score of a part's documents, by the digest."""
     slot = job.part
     rows = np.flatnonzero(alive_rows(job.work, slot, job.after))
-    column = Part(Path(slot.path)).ledger(["digest"])["digest"].take(rows).to_pylist()
+    column = Part(Path(slot.path)).ledger(["digest"])["digest"].take(places(rows)).to_pylist()
     digests = np.frombuffer(b"".join(column), "<u8").reshape(-1, 2)
     table = pack(
         _DIGEST, high=digests[:, 0], low=digests[:, 1], row=rows + slot.start,

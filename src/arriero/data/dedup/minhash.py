@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arriero.data.dedup.rows import alive_rows, pack, read_slots
+from arriero.data.dedup.rows import alive_rows, distinct, pack, read_slots
 from arriero.data.dedup.settings import Dedup
 from arriero.data.dedup.steps import Job, to_parts
 from arriero.data.execute.exchange import partition_of
@@ -79,7 +79,7 @@ def send_edges(job: Job) -> None:
     """Candidate edges of one partition of the keys, by their hub; and the rows that they touch, by part."""
     edges = bucket_edges(job.read("bands", KEY))
     slots = read_slots(job.work)
-    touched = np.unique(np.concatenate([edges["a"], edges["b"]]))
+    touched = distinct(np.concatenate([edges["a"], edges["b"]]))
     with job.writer("touched", len(slots), TOUCHED) as writer:
         to_parts(writer, pack(TOUCHED, row=touched), slots)
     with job.writer("edges", dtype=EDGE) as writer:

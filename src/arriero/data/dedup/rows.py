@@ -110,6 +110,14 @@ def load_array(path: Path, mapped: bool = False) -> NDArray[Any]:
     return found
 
 
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Sorted, each once: ``numpy.unique``, which imports numpy's masked arrays."""
+    values = np.sort(values)
+    new = np.ones(len(values), np.bool_)
+    new[1:] = values[1:] != values[:-1]
+    return values[new]
+
+
 def alive_rows(work: Path, slot: Slot, after: Sequence[str]) -> NDArray[np.bool_]:
     """bool[rows]: documents of the part that the rules and the steps of ``after`` left."""
     alive: NDArray[np.bool_] = load_array(work / ROWS / f"{slot.name}.npy")["alive"].copy()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from arriero.data.audit.arrays import to_numpy
 from arriero.data.audit.ledger import open_table
 from arriero.data.dedup.rows import ROW, pack, save_array
 from arriero.data.dedup.settings import Dedup
@@ -36,7 +37,7 @@ def prepare_rows(job: Job) -> None:
             f"the ledger of {part.name} has no column '{min(missing)}', by which survivors are chosen"
         )
     table = part.ledger(sorted(names))
-    kept_bytes = np.asarray(table["kept_bytes"].to_numpy(), np.int64)
+    kept_bytes = np.asarray(to_numpy(table["kept_bytes"]), np.int64)
     alive = np.array([stage == "" for stage in table["stage"].to_pylist()], np.bool_)
     alive &= part.frames()[:, 0] >= 0
     score = kept_bytes.astype(np.float64)
@@ -45,7 +46,7 @@ def prepare_rows(job: Job) -> None:
     elif settings.survivor == "newest":
         score = np.array([date_score(date) for date in table["date"].to_pylist()], np.float64)
     elif settings.quality is not None:
-        score = np.nan_to_num(table[settings.quality].to_numpy().astype(np.float64), nan=-np.inf)
+        score = np.nan_to_num(to_numpy(table[settings.quality]).astype(np.float64), nan=-np.inf)
     save_array(job.output, pack(ROW, alive=alive, score=score, bytes=kept_bytes))
 
 

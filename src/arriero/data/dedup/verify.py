@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arriero.artifacts.commit import write_json_atomic
 from arriero.data.dedup.minhash import EDGE, TOUCHED, unique_edges
-from arriero.data.dedup.rows import pack, read_slots, save_array
+from arriero.data.dedup.rows import distinct, pack, read_slots, save_array
 from arriero.data.dedup.settings import Dedup
 from arriero.data.dedup.shingles import SHINGLES, ShingleStore, jaccard, write_shingles
 from arriero.data.dedup.steps import Job
@@ -23,7 +23,7 @@ COUNTS = "exchange/counts"
 def shingle_touched(job: Job) -> None:
     """Shingles of the rows of a part that candidate edges touch."""
     facts: FactsSettings = job.settings
-    rows = np.unique(job.read("touched", TOUCHED)["row"]) - job.part.start
+    rows = distinct(job.read("touched", TOUCHED)["row"]) - job.part.start
     write_shingles(job.work / job.step / SHINGLES, job.part, rows, facts)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from arriero.data.readers.sources import Problem
 from arriero.data.records import Limits
+from arriero.native import pages
 
 _VOID = frozenset(
     b"area base basefont bgsound br col embed frame hr img input link meta param source track wbr".split()
@@ -77,6 +78,11 @@ def quick_depth(page: bytes) -> int:
     """The deepest nesting if every end tag closed the last element, or the elements that no end tag names if there are
     more; void tags and those whose end is often left out do not count. Errs upwards on careless pages, where
     :func:`nesting` decides."""
+    return pages.page_depth(page, _NESTS_BYTES) if pages.available() else _quick_depth(page)
+
+
+def _quick_depth(page: bytes) -> int:
+    """The same without the native library."""
     data = np.frombuffer(page + b">>>>>", dtype=np.uint8)
     starts = np.flatnonzero(data[:-5] == ord("<")) + 1
     ends = data[starts] == ord("/")
@@ -119,6 +125,7 @@ def _nesting_codes() -> NDArray[np.int8]:
 
 _LETTER = _letters()
 _NESTS = _nesting_codes()
+_NESTS_BYTES = _NESTS.tobytes()
 
 
 def nesting(page: bytes, stop: int) -> int:

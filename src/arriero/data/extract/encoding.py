@@ -6,6 +6,7 @@ import codecs
 import re
 
 from arriero.data.readers.sources import Problem
+from arriero.native import pages
 
 _META = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w.:\-]+)", re.IGNORECASE)
 _XML = re.compile(rb"\A\s{0,16}<\?xml[^>]{0,128}?encoding\s*=\s*[\"']([\w.:\-]+)", re.IGNORECASE)
@@ -26,7 +27,7 @@ _MOST_BROKEN = 0.02
 def page_in_utf8(data: bytes, charset: str = "") -> bytes | Problem:
     """As :func:`decode_page`, in UTF-8; a page that is in UTF-8 without a mark is given as it is."""
     marked = any(data.startswith(mark) for mark, _ in _BOMS)
-    if not marked and _wide(data, _declared(data, charset)) is None and _utf8(data) is not None:
+    if not marked and _wide(data, _declared(data, charset)) is None and _is_utf8(data):
         return data
     text = decode_page(data, charset)
     return text if isinstance(text, Problem) else text.encode("utf-8", "replace")
@@ -77,6 +78,10 @@ def _utf8(data: bytes) -> str | None:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def _is_utf8(data: bytes) -> bool:
+    return data.isascii() or (pages.is_utf8(data) if pages.available() else _utf8(data) is not None)
 
 
 def _checked(text: str) -> str | Problem:

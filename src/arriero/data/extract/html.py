@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from arriero.data.extract import ExtractSettings, refuse
 from arriero.data.extract.budget import over_budget
 from arriero.data.extract.encoding import page_in_utf8
-from arriero.data.extract.watchdog import Watchdog
+from arriero.data.extract.watchdog import PageWorker
 from arriero.data.readers.sources import Problem
 from arriero.data.records import Extraction, Limits, Record, Refused
 from arriero.errors import ArrieroError
 
-_TRIM_VERSION = 1
+_TRIM_VERSION = 2
 _PACKAGES = {
     "resiliparse": ("resiliparse",),
     "all_text": ("resiliparse",),
@@ -36,7 +36,7 @@ class HtmlExtractor:
                     f"extracting HTML needs the package {package}: install it with pip install 'arriero[data]'"
                 )
         self._name = extractor_name(settings)
-        self._child = Watchdog(settings.tier, settings.comments, settings.links, settings.trim)
+        self._child = PageWorker(settings.tier, settings.comments, settings.links, settings.trim)
 
     def close(self) -> None:
         """End the child process; another starts if it is needed again."""

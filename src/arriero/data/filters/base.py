@@ -113,8 +113,9 @@ def numbers_of(table: pa.Table, name: str) -> NDArray[np.float64]:
     """A column of numbers as float64, NaN where it is null or the table has no such column."""
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
-    column = table.column(name).cast("float64").to_numpy(zero_copy_only=False)
-    return np.asarray(column, np.float64)
+    from arriero.data.audit.arrays import to_numpy
+
+    return np.asarray(to_numpy(table.column(name)), np.float64)
 
 
 def below(values: NDArray[np.float64], least: float) -> NDArray[np.int64]:

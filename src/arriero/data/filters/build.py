@@ -21,7 +21,7 @@ from arriero.data.filters.lists import UrlListFilter, WordListFilter
 from arriero.data.filters.optout import OptOutFilter
 from arriero.data.filters.perplexity import COLUMN as PERPLEXITY
 from arriero.data.filters.perplexity import PerplexityFilter
-from arriero.data.filters.presets import WORDS_CUT, rules_of
+from arriero.data.filters.presets import WORDS_CUT, Rule, rules_of
 from arriero.data.filters.rule_filter import RuleFilter
 from arriero.data.filters.settings import FilterSettings
 from arriero.data.filters.toxicity import COLUMN as TOXICITY
@@ -65,6 +65,12 @@ def _rule_filter(settings: FilterSettings) -> RuleFilter:
     return RuleFilter(settings.rules, by_language)
 
 
+def _every_rules(settings: FilterSettings) -> list[tuple[Rule, ...]]:
+    """Those for all documents, and those of single languages."""
+    own = [rules for _, rules in read_languages(settings.language, settings.rules).values() if rules]
+    return [rules_of(rules) for rules in [settings.rules, *own]]
+
+
 def build_editors(settings: FilterSettings) -> list[Editor]:
     """The editors of the settings: the line rules, where there are any, and what cuts licence headers off code."""
     editors: list[Editor] = [LineEditor(settings.line_rules)] if line_settings(settings.line_rules) else []
@@ -75,13 +81,7 @@ def build_editors(settings: FilterSettings) -> list[Editor]:
 
 def measure_names(settings: FilterSettings) -> list[str]:
     """The ``m_`` columns that the filters of the settings add to a ledger, in their order."""
-    every = list(rules_of(settings.rules))
-    every += [
-        rule
-        for _, own in read_languages(settings.language, settings.rules).values()
-        if own
-        for rule in rules_of(own)
-    ]
+    every = [rule for rules in _every_rules(settings) for rule in rules]
     names = [WORDS_CUT] if any(WORDS_CUT in rule.columns for rule in every) else []
     names += [f"m_words_{each.name}" for each in settings.word_lists]
     names += [TOXICITY] if settings.toxicity else []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from arriero.data.filters.base import Doc, Verdict, at_stored_precision, is_near, numbers_of, strings_of
 from arriero.data.filters.presets import WORDS_CUT, Rule, rules_of
 from arriero.data.filters.rules import Rules
+from arriero.data.filters.stop_words import StopWords
 from arriero.errors import ArrieroError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class RuleFilter:
         self._by_language = {lang: self._numbered(own) for lang, own in (by_language or {}).items()}
         every = [self._rules, *self._by_language.values()]
         self._counts_cuts = any(WORDS_CUT in rule.columns for rules in every for _, rule in rules)
+        # whether a rule looks at them or not: other rules may be tried on the ledger
+        self._stop_words = StopWords(rules.words) if rules.stop_words == "by_language" else None
 
     def _numbered(self, rules: Rules) -> list[_Numbered]:
         """Rules with their places in :attr:`reasons`."""
@@ -44,12 +47,14 @@ class RuleFilter:
         return list(self._by_reason)
 
     def measure(self, doc: Doc) -> Mapping[str, float | str]:
-        """``m_words_cut``, where a rule asks for it: the share of the words that the line rules cut."""
+        """``m_words_cut``, where a rule asks for it: the share of the words that the line rules cut; and the facts of
+        stop words, where they are those of the document's language."""
+        found = self._stop_words.measure(doc) if self._stop_words else {}
         if not self._counts_cuts:
-            return {}
+            return found
         before = doc.text if doc.before is None else doc.before
         cut = sum(len(before[e.start : e.end].split()) for e in doc.edits if e.reason.startswith("line."))
-        return {WORDS_CUT: at_stored_precision(cut / max(len(before.split()), 1) if cut else 0.0)}
+        return found | {WORDS_CUT: at_stored_precision(cut / max(len(before.split()), 1) if cut else 0.0)}
 
     def judge(self, columns: Mapping[str, Any]) -> Verdict | None:
         """The first rule that is broken.

@@ -34,6 +34,11 @@ class Rules(BaseModel):
         description="what a word is: peel (punctuation at a word's edges is a word of its own, as in datatrove, whose"
         " thresholds the presets are) or space (what lies between white space, as in Gopher's paper)",
     )
+    stop_words: Literal["by_language", "english"] = Field(
+        default="by_language",
+        description="which stop words count: those of the document's language where it is known and they are (en, de, fr,"
+        " es, it, pt, nl, zh), else the English ones; english: always those, as the papers have it",
+    )
     # ------------------------------------------------------------------------------------------------ size
     min_characters: Limit = _about("fewest characters of a document")
     max_characters: Limit = _about("most characters of a document")

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
+from contextlib import suppress
 from typing import Any
 
 from arriero.data.pages.trim import trim
@@ -14,6 +16,8 @@ _FAR_LONGER = 3
 """Trafilatura falls back to all of a page's text when it finds no article; this many times the words of resiliparse's
 main content show that."""
 _ENOUGH_WORDS = 30
+_COLLECT_EVERY = 50_000
+"""New objects between two searches for cycles: a page's tree alone is some ten thousand, none of them in a cycle."""
 
 
 def load(tier: str) -> None:
@@ -25,6 +29,27 @@ def load(tier: str) -> None:
     importlib.import_module("resiliparse.extract.html2text")
     if tier in ("trafilatura", "union"):
         importlib.import_module("trafilatura")
+        _spare_lookups()
+        gc.freeze()  # what was imported stays anyway
+        gc.set_threshold(_COLLECT_EVERY)
+
+
+def _spare_lookups() -> None:
+    """Let trafilatura's parser make elements of one class. lxml asks Python for the class of every element, so that
+    forms, inputs and labels get their own, whose methods trafilatura does not use; with this a page costs a tenth less
+    and gives the same text."""
+    with suppress(ImportError, AttributeError):  # another version of theirs: it works as it is
+        from lxml import etree, html
+        from trafilatura.utils import HTML_PARSER
+
+        HTML_PARSER.set_element_class_lookup(
+            etree.ElementDefaultClassLookup(
+                element=html.HtmlElement,
+                comment=html.HtmlComment,
+                pi=html.HtmlProcessingInstruction,
+                entity=html.HtmlEntity,
+            )
+        )
 
 
 def page_text(page: str, tier: str, comments: bool, links: bool, trimmed: bool) -> str:

@@ -26,24 +26,39 @@ _SHORT = 25
 
 _TEASER = re.compile(
     r"""[\W_]*(?:
-    (?:read|see|watch|listen|find\sout|learn|continue)\s(?:more|also|now|next|here|reading)\b
-    |also\s(?:read|on|see|watch)\b | (?:related|recommended|trending|more\sfrom|more\sstories|more\son)\s?(?:[:\W]|$|articles|stories|\w+$)
+    (?:read|watch|listen|continue)\s(?:more|also|now|next|here|reading)\b
     |(?:don'?t|do\snot)\smiss\b | you\s(?:may|might)\salso\s(?:like|be\sinterested|enjoy)
     |click\shere\b | get\sthe\s[\w\s]{0,30}\sapp\b | download\sthe\s[\w\s]{0,30}\sapp\b
-    |(?:share|tweet|e-?mail|print|like|pin|save|bookmark)\s(?:this|on|via|with|it)\b | share(?:\s\d+)?$
-    |(?:follow|like|find|join)\sus\b | sign\s(?:up|in)\b | log\s?in\b | subscribe\b | skip\sto\b
+    |(?:share|tweet|e-?mail)\s(?:this|on|via|with|it)\b | share(?:\s\d+)?$
+    |(?:follow|like|find|join)\sus\b | sign\sup\b | subscribe\b | skip\sto\b
     |advertisement\b | adverts?$ | sponsored\b | (?:photo|image|picture|video|credit|photograph|foto|fuente|source)s?\s?(?:by|credit|:)
-    |(?:image|photo|slide)\s\d+\sof\b | (?:click|tap|scroll)\s(?:to|for|on)\b
+    |(?:image|photo|slide)\s\d+\sof\b
     |(?:copyright|©|\(c\)\s?\d) | all\srights\sreserved\b | this\s(?:web)?site\suses\scookies | we\suse\s(?:[\w\s]{0,20}\s)?cookies
-    |by\susing\sthis\s(?:web)?site\b | tags?\s?: | filed\sunder\b | posted\s(?:in|by|on)\b | (?:last\s)?(?:published|updated)\s?(?::|on|at|\d)
-    |(?:leave|post|write|add)\s(?:a\s)?(?:comment|reply)\b | \d*\s?comments?$ | loading\b | close$ | caption$ | menu$ | print\sarticle | order\sreprints
+    |by\susing\sthis\s(?:web)?site\b | tags?\s?: | filed\sunder\b | posted\s(?:in|by|on)\b
+    |(?:leave|post|write)\s(?:a\s)?(?:comment|reply)\b | \d*\s?comments?$ | loading\W*$ | close$ | caption$ | menu$
+    |print\sarticle | order\sreprints
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_PERHAPS = re.compile(
+    r"""[\W_]*(?:
+    (?:see|find\sout|learn)\s(?:more|also|now|next|here|reading)\b | also\s(?:read|on|see|watch)\b
+    |(?:related|recommended|trending|more\sfrom|more\sstories|more\son)(?:\s?(?:[:|–—-]|$|articles|stories|\w+$)|\s)
+    |(?:print|like|pin|save|bookmark)\s(?:this|on|via|with|it)\b | (?:sign|log)\s?in\b | (?:click|tap|scroll)\s(?:to|for|on)\b
+    |loading\b | (?:last\s)?(?:published|updated)\s?(?::|on|at|\d) | add\s(?:a\s)?(?:comment|reply)\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What begins teasers and sentences alike: a line that ends as a sentence does stays."""
+_ENDS_SENTENCE = re.compile(r"[.!?,;:][\"'”’)\]]*$")
+_SENTENCE = 6
+_CODE = ("#", "/")
+_FRAGMENT = 3
+"""Words from which on a line that begins in lower case is a piece of a paragraph with hard line ends."""
 _CLICK_HERE = re.compile(
     r"clicking\shere\W*$|\(\s?(?:image|photo|credit|picture)s?\s?:[^()]{0,80}\)\W*$", re.IGNORECASE
 )
-_ONLY_LINK = re.compile(r"\W*(?:https?://|www\.)\S+\W*$", re.IGNORECASE)
+_ONLY_LINK = re.compile(r"[\s•*–—-]*(?:https?://|www\.)\S+\W*$", re.IGNORECASE)
 _TAIL = re.compile(
     r"""[\W_]*(?:related(?:\s(?:articles?|stor(?:y|ies)|posts?|topics?|content|news|links?))?|top\sstories|latest\snews
     |most\s(?:read|popular)|recommended(?:\sfor\syou)?|you\s(?:may|might)\salso\slike|more\sfrom\s[\w\s.]{1,40}|read\snext|up\snext
@@ -62,7 +77,7 @@ def trim(text: str, page: str) -> str:
     total = sum(_count(line) for line in lines)
     for line in lines:
         count = _count(line)
-        if count and words > total / 2 and _TAIL.match(line):
+        if count and words > total / 2 and _TAIL.match(line) and not _begins_lower(line):
             break
         if count and _belongs_to_page(line, count, titles if len(kept) < _NEAR_THE_TOP else ()):
             continue
@@ -77,9 +92,18 @@ def _belongs_to_page(line: str, count: int, titles: tuple[str, ...]) -> bool:
         key = _key(line)
         if any(key == title or (count > 3 and title.startswith(key)) for title in titles):
             return True
-    if count > _SHORT:
+    if count > _SHORT or (count > _FRAGMENT and _begins_lower(line)):
         return False
-    return bool(_TEASER.match(line) or _CLICK_HERE.search(line) or _ONLY_LINK.match(line))
+    if _TEASER.match(line) or _CLICK_HERE.search(line) or _ONLY_LINK.match(line):
+        return True
+    sentence = count >= _SENTENCE and _ENDS_SENTENCE.search(line.rstrip())
+    return bool(_PERHAPS.match(line) and not sentence)
+
+
+def _begins_lower(line: str) -> bool:
+    """Whether a line begins in the midst of a sentence, or is a remark in code."""
+    begin = line.lstrip()[:2]
+    return (begin[:1].islower() and not begin.startswith("e-")) or begin[:1] in _CODE
 
 
 def _titles(page: str) -> tuple[str, ...]:

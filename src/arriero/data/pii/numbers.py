@@ -90,11 +90,13 @@ _RULES = (
     _Rule("national_id", _C(r"[0-9]{8}[ \-]?[A-HJ-NP-TV-Za-hj-np-tv-z]"), _dni),
 )  # fmt: skip
 _LETTERED = re.compile(
-    r"\b(?:(?P<iban>[A-Z]{2}[0-9]{2}(?:[ \xa0]?[A-Z0-9]{4}){2,7}(?:[ \xa0]?[A-Z0-9]{1,4})?)"
-    r"|(?P<nino>(?:[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]|QQ) ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D])"
-    r"|(?P<fiscal>[A-Z]{6}[0-9L-NP-V]{2}[A-EHLMPRST][0-9L-NP-V]{2}[A-Z][0-9L-NP-V]{3}[A-Z])"
-    r"|(?P<nie>[XYZ][ \-]?[0-9]{7}[ \-]?[A-Z]))\b"
+    r"[A-Z](?<!\w.)(?:(?P<iban>[A-Z][0-9]{2}(?:[ \xa0]?[A-Z0-9]{4}){2,7}(?:[ \xa0]?[A-Z0-9]{1,4})?)"
+    r"|(?P<nino>(?:(?<=[A-CEGHJ-PR-TW-Z])[A-CEGHJ-NPR-TW-Z]|(?<=Q)Q) ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D])"
+    r"|(?P<fiscal>[A-Z]{5}[0-9L-NP-V]{2}[A-EHLMPRST][0-9L-NP-V]{2}[A-Z][0-9L-NP-V]{3}[A-Z])"
+    r"|(?P<nie>(?<=[XYZ])[ \-]?[0-9]{7}[ \-]?[A-Z]))\b"
 )
+"""The groups hold all but the first letter: a search for one character that then looks around itself is several times as
+fast as one that begins with a boundary."""
 
 
 _LETTERED_CHECKS = {"nino": _nino, "nie": _dni, "fiscal": checksums.codice_fiscale}
@@ -121,7 +123,7 @@ def lettered(text: str, kinds: frozenset[str]) -> Iterator[Found]:
     """Account numbers and identity numbers that begin with a letter."""
     for found in _LETTERED.finditer(text):
         if found["iban"] is not None:
-            length = _iban_length(found["iban"])
+            length = _iban_length(found[0])
             if length and "iban" in kinds:
                 yield Found(found.start(), found.start() + length, "iban")
         elif "national_id" in kinds and _LETTERED_CHECKS[found.lastgroup or ""](found[0]):

@@ -5,13 +5,16 @@ The glance reads, extracts, edits, measures and judges with the very objects tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from arriero.data.files import content_bytes
 from arriero.data.pipeline.maker import Maker, Origin
 from arriero.data.pipeline.settings import PartSettings
+from arriero.data.quality.spread import figure_names
 from arriero.data.records import Record, Refused
 from arriero.data.source import Source
 from arriero.errors import ArrieroError
@@ -32,6 +35,10 @@ class Forecast:
     html_bytes: float
     longest: int
     whole: bool
+    figures: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What filters measured of each kept text that was looked at, by the ledger's columns; NaN: not measured."""
+    sizes: Sequence[float] = ()
+    """Bytes that each of those texts stands for."""
 
 
 @dataclass
@@ -45,6 +52,16 @@ class _Seen:
     end: int = 0
     in_content: bool = False
     whole: bool = True
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+
+    def keep(self, row: Mapping[str, Any]) -> None:
+        """Count a document that stays."""
+        self.kept, self.kept_bytes = self.kept + 1, self.kept_bytes + row["kept_bytes"]
+        self.sizes.append(row["kept_bytes"])
+        for name, values in self.figures.items():
+            value = row.get(name)
+            values.append(math.nan if value is None else float(value))
 
 
 def foresee(source: Source, settings: PartSettings) -> Forecast:
@@ -68,12 +85,15 @@ def foresee(source: Source, settings: PartSettings) -> Forecast:
         seen.html_bytes * factor,
         seen.longest,
         whole,
+        seen.figures,
+        [factor * size for size in seen.sizes],
     )
 
 
 def _glance(source: Source, file: tuple[str, Path], maker: Maker) -> _Seen:
     name, path = file
     seen, read, first = _Seen(), 0, ""
+    seen.figures = {name: [] for name in figure_names(maker.schema.names)}
     origin = Origin(source.name, name, source.license, source.url)
     for item in _beginning(source, path, maker):
         made = maker.make(item, origin)
@@ -87,7 +107,7 @@ def _glance(source: Source, file: tuple[str, Path], maker: Maker) -> _Seen:
         size = made.row["text_bytes"]
         seen.bytes, seen.longest = seen.bytes + size, max(seen.longest, size)
         if not made.row["reason"]:
-            seen.kept, seen.kept_bytes = seen.kept + 1, seen.kept_bytes + made.row["kept_bytes"]
+            seen.keep(made.row)
         if read >= _GLANCE:
             seen.whole = False
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,10 @@ class Part:
 
     def ledger(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The ledger's rows, or some columns of them."""
-        import pyarrow.parquet as pq
+        from pyarrow.parquet import ParquetFile
 
-        return pq.read_table(self.folder / LEDGER, columns=None if columns is None else list(columns))
+        with ParquetFile(self.folder / LEDGER) as file:
+            return file.read(None if columns is None else list(columns))
 
     def signatures(self) -> NDArray[np.uint32]:
         """uint32[n, bands * rows], memory-mapped; zeros for refused records."""
@@ -53,8 +55,8 @@ class Part:
 
     def frames(self) -> NDArray[np.int64]:
         """int64[n, 2]: where each row's text lies; -1 for refused records."""
-        array: NDArray[np.int64] = np.load(self.folder / FRAMES, mmap_mode="r", allow_pickle=False)
-        return array
+        path = self.folder / FRAMES
+        return _frames(path, path.stat().st_mtime_ns)
 
     def texts(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row, {"id", "text", "before" where it was edited}) of every document, in order."""
@@ -72,6 +74,13 @@ class Part:
             raise DamagedArtifactError(f"record {row} of {self.name} gave no text")
         found: dict[str, Any] = read_at(self.folder / TEXTS, place)
         return found
+
+
+@lru_cache(maxsize=4)
+def _frames(path: Path, changed: int) -> NDArray[np.int64]:
+    """``changed``: the file's time, so that another file of that name is not taken for it."""
+    array: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def parts_of(folder: Path) -> list[Part]:

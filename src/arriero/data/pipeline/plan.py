@@ -6,8 +6,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from arriero.cost.units import format_bytes
 from arriero.data.execute.tasks import Task
 from arriero.data.pipeline.part import PART, Part
 from arriero.data.pipeline.worker import PartJob
@@ -16,6 +18,9 @@ from arriero.data.source import Source
 from arriero.errors import ArrieroError
 
 _BLANK = "extract.empty"
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
+_LOOKED_AT = 3
+"""Large compressed files of a source into which a plan looks."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,28 @@ class Planner:
                 groups.append(([*splits, Split(name, start, end)], before + size))
                 room -= size
         return groups
+
+
+def in_one_piece(source: Source, split_bytes: int) -> str | None:
+    """What a plan says of a source with a large compressed file that only one worker can read; None: there is none.
+
+    Looks at the first such files alone, since finding their borders takes a look into them.
+    """
+    if source.max_bytes is not None:
+        return None
+    large = (
+        (name, path)
+        for name, path in source.files()
+        if path.suffix.lower() in _PACKED and path.is_file() and path.stat().st_size > split_bytes
+    )
+    for name, path in islice(large, _LOOKED_AT):
+        if len(source.reader(path).splits(path, split_bytes)) == 1:
+            return (
+                f"{source.name}: {name} ({format_bytes(path.stat().st_size)}) is compressed in one piece, which one"
+                " worker reads from its beginning; several files, bgzip blocks, zstd frames with their sizes or bzip2"
+                " streams are read in parallel"
+            )
+    return None
 
 
 def tasks_of(jobs: Sequence[PartJob]) -> list[Task]:

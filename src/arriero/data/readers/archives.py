@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from arriero.data.readers.members import Member, content_type_of, is_zip, iter_members
-from arriero.data.readers.sources import FileSource, Problem, refusal
+from arriero.data.readers.sources import Problem, refusal
 from arriero.data.records import Limits, Record, Refused
+from arriero.data.sourcetree.members import Member, archive_members
 
 
 class ArchiveReader:
-    """Reads .zip, .tar, .tar.gz, .tgz and .tar.zst; nothing is unpacked to disk.
+    """Reads .zip and .tar, the latter also as .gz, .bz2, .xz and .zst; nothing is unpacked to disk.
 
     Of pages (.html), texts (.txt, .md, .rst, no ending) and .tex files records are made; a member of another kind, an
     archive inside the archive among them, is refused with ``read.member_type``.
@@ -23,19 +23,29 @@ class ArchiveReader:
     def read(self, path: Path, start: int, end: int | None, limits: Limits) -> Iterator[Record | Refused]:
         if start > 0:
             return
-        with FileSource(path) as source:
-            in_content = not is_zip(source) and source.read(257, 5) != b"ustar"
-            for member in iter_members(source, limits):
-                yield _record(path, member, in_content)
+        for member in archive_members(path, 0, None, limits, lambda name: True):
+            yield _record(path, member)
 
 
-def _record(path: Path, member: Member, in_content: bool) -> Record | Refused:
-    name = member.name.encode("utf-8", "backslashreplace").decode()
+def _record(path: Path, member: Member) -> Record | Refused:
+    name = member.path.encode("utf-8", "backslashreplace").decode()
     id = f"{path.name}:{name}" if name else f"{path.name}:{member.offset}"
-    where = (member.offset, member.length, in_content)
-    if member.problem is not None:
-        return refusal(id, member.problem, where)
-    kind = content_type_of(member.name)
+    where = (member.offset, member.length, member.in_content)
+    if member.content is None:
+        return refusal(id, Problem(member.problem, member.detail), where)
+    kind = content_type_of(member.path)
     if kind is None:
         return refusal(id, Problem("read.member_type", f"no documents are read from {name[-80:]!r}"), where)
-    return Record(id, member.data, kind, *where, meta={"member": name})
+    return Record(id, member.content, kind, *where, meta={"member": name})
+
+
+def content_type_of(name: str) -> str | None:
+    """What a member's ending says of its content; None for endings that mean no text."""
+    ending = Path(name).suffix.lower()
+    if ending in (".html", ".htm", ".xhtml"):
+        return "text/html"
+    if ending in (".txt", ".text", ".md", ".rst", ""):
+        return "text/plain"
+    if ending == ".tex":
+        return "application/x-tex"
+    return None

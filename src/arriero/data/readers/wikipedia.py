@@ -10,9 +10,12 @@ import bz2
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from arriero.data.readers.bzip2_streams import stream_starts
+from arriero.data.readers.wiki_license import Dump, dump_of, license_of
 from arriero.data.records import Limits, Record, Refused
 from arriero.errors import ArrieroError
 
@@ -45,6 +48,13 @@ class _ExpansionError(Exception):
     pass
 
 
+@dataclass
+class _Border:
+    """Where the content of a range ends; None: with the file, or not known yet."""
+
+    content: int | None
+
+
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, _ExpansionError)
 
 
@@ -57,15 +67,17 @@ class WikipediaReader:
         self._languages = LLAMA1_LANGUAGES if named == ("llama1",) else named
 
     def splits(self, path: Path, split_bytes: int) -> list[tuple[int, int | None]]:
-        """Byte ranges of a plain file; ranges of whole bz2 streams where the multistream index lies beside the file
-        (``...-multistream-index.txt`` or ``.txt.bz2``); else one range."""
+        """Byte ranges of a plain file; of a .bz2 file ranges of whole streams, by the multistream index beside it
+        (``...-multistream-index.txt`` or ``.txt.bz2``) or by looking for them; of .gz one range."""
         if path.suffix not in (".bz2", ".gz"):
             starts = list(range(0, max(1, path.stat().st_size), split_bytes))
-        else:
+        elif indexed := _stream_offsets(path):
             starts = [0]
-            for offset in _stream_offsets(path):
+            for offset in indexed:
                 if offset - starts[-1] >= split_bytes:
                     starts.append(offset)
+        else:
+            starts = stream_starts(path, split_bytes) if path.suffix == ".bz2" else [0]
         return list(zip(starts, [*starts[1:], None], strict=True))
 
     def read(self, path: Path, start: int, end: int | None, limits: Limits) -> Iterator[Record | Refused]:
@@ -83,16 +95,17 @@ class WikipediaReader:
         language, base = _site(path, head)
         if self._languages and language not in self._languages:
             return
+        dump = dump_of(path.name, head, base)
         packed = path.suffix in (".bz2", ".gz")
         with path.open("rb") as file:
-            chunks = _chunks(file, path, start, end, limits.expansion)
-            last = end - start if end is not None and not packed else None
-            for found in _pages(chunks, last, limits):
+            border = _Border(end - start if end is not None and not packed else None)
+            chunks = _chunks(file, path, start, end, limits.expansion, border)
+            for found in _pages(chunks, border, limits):
                 offset = found[1] if packed else start + found[1]
                 if isinstance(found[0], str):
                     yield Refused(f"{path.name}:{offset}", found[0], found[2], offset, found[3], packed)
                 else:
-                    yield from _article(found[0], offset, start if packed else None, language, base)
+                    yield from _article(found[0], offset, start if packed else None, language, base, dump)
 
 
 def _problem(head: bytes) -> tuple[str, str] | None:
@@ -105,7 +118,7 @@ def _problem(head: bytes) -> tuple[str, str] | None:
 
 
 def _article(
-    page: bytes, offset: int, stream: int | None, language: str | None, base: str | None
+    page: bytes, offset: int, stream: int | None, language: str | None, base: str | None, dump: Dump
 ) -> Iterator[Record | Refused]:
     namespace = _NAMESPACE.search(page)
     model = _MODEL.search(page)
@@ -123,6 +136,8 @@ def _article(
     name = unescape(title[1].decode("utf-8", "replace"))
     text = _TEXT.search(page)
     time = _TIMESTAMP.search(page)
+    edited = time[1].decode("ascii", "replace") if time else None
+    license = license_of(dump, edited)
     yield Record(
         id=identifier[1].decode() if identifier else name,
         content=unescape(text[1].decode("utf-8", "replace")) if text and text[1] else "",
@@ -131,9 +146,9 @@ def _article(
         length=len(page),
         in_content=in_content,
         url=base + name.replace(" ", "_") if base else None,
-        date=time[1].decode("ascii", "replace") if time else None,
-        license="CC-BY-SA-4.0",
-        license_evidence="declared: Wikimedia's terms of use",
+        date=edited,
+        license=license.license,
+        license_evidence=license.evidence,
         lang=language,
         meta={"title": name, **({"stream": stream} if stream is not None else {})},
     )
@@ -154,9 +169,9 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _pages(
-    chunks: Iterator[bytes], last: int | None, limits: Limits
+    chunks: Iterator[bytes], border: _Border, limits: Limits
 ) -> Iterator[tuple[bytes | str, int, str, int]]:
-    """(page, offset, "", length), or (reason, offset, detail, length). ``last``: pages begin before this offset."""
+    """(page, offset, "", length), or (reason, offset, detail, length). Pages begin before the border."""
     held = bytearray()
     position = 0
     """Offset of the first byte held."""
@@ -165,11 +180,13 @@ def _pages(
         try:
             chunk = next(chunks, b"")
         except _DAMAGE as error:
+            if begin < 0 and border.content is not None:
+                return  # what lies behind the range is another's
             reason = _reason(error)
             yield reason, position, f"{type(error).__name__.strip('_')}: {error}", len(held)
             return
         held += chunk
-        used = 0
+        used, last = 0, border.content
         while True:
             if begin < 0:
                 begin = held.find(_BEGIN, used)
@@ -210,8 +227,11 @@ def _reason(error: Exception) -> str:
     return "read.truncated" if isinstance(error, EOFError) else "read.damaged"
 
 
-def _chunks(file: BinaryIO, path: Path, start: int, end: int | None, expansion: int = 200) -> Iterator[bytes]:
-    """Content of a range, in blocks. A plain file is read beyond the range's end: a page may lie across it.
+def _chunks(
+    file: BinaryIO, path: Path, start: int, end: int | None, expansion: int, border: _Border
+) -> Iterator[bytes]:
+    """Content of a range and of what follows, in blocks: a page may lie across the range's end. In a compressed file the
+    content's border is set when it is reached.
 
     Raises:
         _ExpansionError: the content is more than ``expansion`` times as large as the file.
@@ -220,23 +240,26 @@ def _chunks(file: BinaryIO, path: Path, start: int, end: int | None, expansion: 
     if path.suffix not in (".gz", ".bz2"):
         yield from iter(lambda: file.read(_BLOCK), b"")
         return
-    left = (path.stat().st_size if end is None else end) - start
-    most = max(_LEAST_EXPANSION, expansion * left)
+    size = path.stat().st_size
+    most = max(_LEAST_EXPANSION, expansion * ((size if end is None else end) - start))
+    read, made = start, 0
     new = bz2.BZ2Decompressor if path.suffix == ".bz2" else _Gunzip
     unpacker: Any = None
-    while left > 0 and (packed := file.read(min(_BLOCK, left))):
-        left -= len(packed)
+    while packed := file.read(_BLOCK):
+        read += len(packed)
         while packed or (unpacker is not None and not unpacker.needs_input):
             unpacker = unpacker or new()
             content = unpacker.decompress(packed, _BLOCK)
             packed = b""
-            most -= len(content)
-            if most < 0:
+            made += len(content)
+            if made > most and border.content is None:
                 raise _ExpansionError(f"the content is over {expansion} times as large as the file")
-            if content:
-                yield content
             if unpacker.eof:
                 packed, unpacker = unpacker.unused_data, None
+                if end is not None and border.content is None and read - len(packed) >= end:
+                    border.content = made
+            if content:
+                yield content
     if unpacker is not None:
         raise EOFError("the compressed data have no end")
 
@@ -290,7 +313,7 @@ def _head(path: Path) -> bytes:
     """The first bytes of the content, to the first page; empty where they cannot be read (reading says why)."""
     with path.open("rb") as file:
         try:
-            head = next(_chunks(file, path, 0, None), b"")[:_HEAD]
+            head = next(_chunks(file, path, 0, None, Limits().expansion, _Border(None)), b"")[:_HEAD]
         except _DAMAGE:
             return b""
     return head.partition(_BEGIN)[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from arriero.data.readers.sources import FileSource
 from arriero.data.records import Limits
 from arriero.data.sourcetree.unpack import ENDINGS
 
@@ -16,6 +17,16 @@ Wanted = Callable[[str], bool]
 _TAR = re.compile(r".*\.(?:tar(?:\.(?:gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST_PATH = 4096
+
+_REASONS = {
+    "read.path": "read.path_escapes",
+    "read.too_large": "read.record_bytes",
+    **dict.fromkeys(
+        [f"read.{kind}" for kind in ("header", "truncated", "zip", "gzip", "zstd", "bzip2", "xz")],
+        "read.damaged",
+    ),
+}
+"""What the ledgers of source trees call it, which do not tell one damage from another."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,24 @@ def members(path: Path, start: int, end: int | None, limits: Limits, wanted: Wan
     from arriero.data.sourcetree.zips import zip_members
 
     read = {"folder": folder_members, "zip": zip_members, "tar": tar_members}[kind_of(path)]
-    yield from read(path, start, end, limits, wanted)
+    for member in read(path, start, end, limits, wanted):
+        yield replace(member, problem=_REASONS.get(member.problem, member.problem))
+
+
+def archive_members(
+    path: Path, start: int, end: int | None, limits: Limits, wanted: Wanted
+) -> Iterator[Member]:
+    """The same of an archive whatever its name, told by its first bytes; a ``problem`` says what exactly is wrong.
+
+    Raises:
+        ArrieroError: the file cannot be opened.
+    """
+    from arriero.data.sourcetree.tars import tar_members
+    from arriero.data.sourcetree.zips import zip_members
+
+    with FileSource(path) as source:
+        is_zip = source.read(0, 4) in (b"PK\x03\x04", b"PK\x05\x06")
+    yield from (zip_members if is_zip else tar_members)(path, start, end, limits, wanted)
 
 
 def path_problem(name: str) -> str:

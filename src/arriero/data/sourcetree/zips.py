@@ -1,4 +1,4 @@
-"""Files of a zip archive."""
+"""Files of a zip archive, each bounded, and all of them together."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from arriero.data.readers.sources import Problem
 from arriero.data.records import Limits
 from arriero.data.sourcetree.members import Member, Wanted, path_problem
 
 _DIRECTORY = 64 << 20
 """Largest table of contents that is read."""
 _SLACK = 64 << 20
+"""Archives may enlarge beyond the factor up to this many bytes."""
+_SMALL = 1 << 20
+"""And each member up to this many."""
+_HEADER = 30
 _TAIL = (1 << 16) + 22
 _END, _END64_LOCATOR, _END64 = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 
 
 def zip_members(path: Path, start: int, end: int | None, limits: Limits, wanted: Wanted) -> Iterator[Member]:
     """Members in order of their headers. All that are read may unpack to at most ``limits.expansion`` times the
-    archive's size (64 MiB are always allowed), which also stops archives whose members overlap."""
+    archive's size (64 MiB are always allowed); members that share their bytes are refused."""
     try:
         size = path.stat().st_size
         listed = directory_bytes(path)
@@ -31,7 +36,7 @@ def zip_members(path: Path, start: int, end: int | None, limits: Limits, wanted:
             yield from _members(archive, size, start, end, limits, wanted)
     # zipfile raises nearly anything on a damaged archive: BadZipFile, struct.error, ValueError, NotImplementedError
     except Exception as error:
-        yield _whole("read.damaged", str(error) or type(error).__name__, 0)
+        yield _whole("read.zip", f"no list of members: {error or type(error).__name__}", size)
 
 
 def directory_bytes(path: Path) -> int:
@@ -59,42 +64,56 @@ def _whole(problem: str, detail: str, length: int) -> Member:
 def _members(
     archive: zipfile.ZipFile, size: int, start: int, end: int | None, limits: Limits, wanted: Wanted
 ) -> Iterator[Member]:
-    left = max(limits.expansion * size, _SLACK)
+    left, reached = max(limits.expansion * size, _SLACK), 0
     for info in sorted(archive.infolist(), key=lambda one: (one.header_offset, one.filename)):
-        offset = info.header_offset
-        if info.is_dir() or offset < start or (end is not None and offset >= end):
+        offset, before = info.header_offset, reached
+        if info.is_dir():
             continue
-        problem = _problem(info, limits)
-        if problem or not wanted(info.filename):
-            yield Member(info.filename, offset, info.compress_size, False, None, *(problem or ("", "")))
+        reached = max(reached, offset + _HEADER + info.compress_size)
+        if offset < start or (end is not None and offset >= end):
             continue
-        try:
-            with archive.open(info) as file:
-                content = file.read(min(limits.record_bytes, left) + 1)
-        # as above: RuntimeError, zlib.error, EOFError, ...
-        except Exception as error:
-            detail = str(error) or type(error).__name__
-            yield Member(info.filename, offset, info.compress_size, False, None, "read.damaged", detail)
-            continue
-        left -= len(content)
-        if left < 0:
-            detail = f"unpacks to more than {limits.expansion} times its size"
-            yield Member(info.filename, offset, info.compress_size, False, None, "read.expansion", detail)
-            return
-        yield Member(info.filename, offset, info.compress_size, False, content)
+        found: bytes | Problem | None = _problem(info, before, limits)
+        if found is None and wanted(info.filename):
+            found = _content(archive, info, min(limits.record_bytes, left))
+        if isinstance(found, bytes):
+            left -= len(found)
+            if left < 0:
+                detail = f"unpacks to more than {limits.expansion} times its size"
+                yield Member(info.filename, offset, info.compress_size, False, None, "read.expansion", detail)
+                return
+        content, problem = (found, ("", "")) if isinstance(found, bytes) else (None, found or ("", ""))
+        yield Member(info.filename, offset, info.compress_size, False, content, *problem)
 
 
-def _problem(info: zipfile.ZipInfo, limits: Limits) -> tuple[str, str] | None:
-    leads_out = path_problem(info.filename)
-    if leads_out:
-        return "read.path_escapes", leads_out
-    mode = info.external_attr >> 16
-    if mode and stat.S_ISLNK(mode):
-        return "read.link", "a symbolic link"
-    if mode and stat.S_IFMT(mode) and not stat.S_ISREG(mode):
-        return "read.not_a_file", "neither a file nor a folder"
-    if info.flag_bits & 1:
-        return "read.encrypted", "the member is encrypted"
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes | Problem:
+    """At most one byte more than ``most``; zipfile stops at the stated size, and checks the CRC."""
+    name = info.filename[:80]
+    try:
+        with archive.open(info) as file:
+            data = file.read(most + 1)
+    # as above: RuntimeError, zlib.error, EOFError, ...
+    except Exception as error:
+        return Problem("read.zip", f"{name!r}: {error or type(error).__name__}")
+    if len(data) != info.file_size and len(data) <= most:
+        return Problem("read.truncated", f"{len(data)} of {info.file_size} bytes of {name!r}")
+    return data
+
+
+def _problem(info: zipfile.ZipInfo, reached: int, limits: Limits) -> Problem | None:
+    name, mode = info.filename[:80], info.external_attr >> 16
+    wrong = path_problem(info.orig_filename)
+    if wrong:
+        return Problem("read.path", wrong)
+    if stat.S_ISLNK(mode):
+        return Problem("read.link", f"{name!r} is a symbolic link")
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return Problem("read.not_a_file", f"{name!r} is no regular file")
+    if info.flag_bits & 0x1:
+        return Problem("read.encrypted", f"{name!r} is encrypted")
+    if info.header_offset < reached:
+        return Problem("read.overlap", f"{name!r} lies inside another member")
     if info.file_size > limits.record_bytes:
-        return "read.record_bytes", f"a file of {info.file_size:,} bytes"
+        return Problem("read.too_large", f"{name!r} has {info.file_size} bytes, over {limits.record_bytes}")
+    if info.file_size > limits.expansion * info.compress_size + _SMALL:
+        return Problem("read.expansion", f"{name!r}: {info.compress_size} bytes give {info.file_size}")
     return None

@@ -39,7 +39,7 @@ FAMILY = Family(
     model_type="mpt",
     config=DecoderConfig,
     network="arriero.models.decoder:Decoder",
-    architectures={"MptForCausalLM": "causal_lm", "MptModel": "none"},
+    architectures={"MptForCausalLM": "causal_lm", "MPTForCausalLM": "causal_lm", "MptModel": "none"},
     keys={
         "vocab_size": "vocab_size",
         "d_model": "d_model",

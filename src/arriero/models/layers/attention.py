@@ -150,18 +150,18 @@ def attend(
     """Attention of q [B, H, T, Dh] over k, v [B, Hkv, S, Dh] -> [B, H, T, Dh].
 
     Args:
-        mask: additive, broadcastable to [B, H, T, S]; it replaces causality. Or the documents of the rows: attention
-            stays inside each, causal or not.
-        causal: without a mask, token t sees keys 0 .. t.
+        mask: additive, broadcastable to [B, H, T, S]; with ``causal`` and T = S it must hold causality. Or the documents
+            of the rows: attention stays inside each, causal or not.
+        causal: token t sees none but keys 0 .. t.
         scale: of the scores, by default Dh^-1/2.
     """
     if isinstance(mask, Documents):
         return _attend_documents(q, k, v, mask, causal, scale)
-    causal = causal and mask is None
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= EXPLICIT_LENGTH:
         return attend_explicit(q, k, v, mask, causal, scale)
+    alone, grouped = causal and mask is None, q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, attn_mask=mask, is_causal=alone, scale=scale, enable_gqa=grouped
     )
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from arriero.errors import ArrieroError
 from arriero.models.layers.linear import Linear
-from arriero.models.layers.packing import packed_columns, unpack
+from arriero.models.layers.packing import pack, packed_columns, unpack
 from arriero.native.layer import TilesOfLayer
 from arriero.native.linear import linear as native_linear
 from arriero.native.linear import takes
+from arriero.native.matrices import NativeMatrix, codes_of
 from arriero.products import linear
 
 
@@ -61,6 +62,9 @@ class QuantizedLinear(nn.Module):
     on the rows beside it. Everywhere else, under ``ARRIERO_NATIVE=0`` and inside ``native.linear.exact_products()``
     the arithmetic is weight-only: the weight is dequantised at every call and x is left as it is.
 
+    An engine that owns its model has the codes kept as native tiles alone (:meth:`keep_tiles`): then ``weight_packed``
+    is no buffer but is made anew for whoever asks, files and copies among them.
+
     Buffers: ``weight_packed`` int32 [out, ceil(in bits / 32)], ``weight_scale`` float [out, groups],
     ``weight_shape`` int64 [2]; the names and shapes are those of compressed-tensors.
     """
@@ -89,8 +93,47 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("bias", torch.empty(out_features) if bias else None)
         self._tiles = TilesOfLayer()
 
+    def keep_tiles(self, tiles: NativeMatrix) -> None:
+        """Keep the codes in this form alone, which must be theirs. Other weights come by ``load_state_dict``."""
+        self._tiles.only = tiles
+        self._buffers.pop("weight_packed", None)
+
+    def keep_packed(self) -> None:
+        """Have ``weight_packed`` as a buffer again."""
+        if self._tiles.only is not None:
+            packed, self._tiles = self.weight_packed, TilesOfLayer()
+            self.register_buffer("weight_packed", packed)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name != "weight_packed" or "_tiles" not in self.__dict__ or self._tiles.only is None:
+                raise
+        return pack(codes_of(self._tiles.only), self.scheme.bits)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if self._tiles.only is not None:
+            destination[prefix + "weight_packed"] = self.weight_packed
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self.keep_packed()
+        super()._load_from_state_dict(*args, **options)
+
+    def _apply(self, *args: Any, **options: Any) -> Any:
+        self.keep_packed()  # it may go to another device
+        return super()._apply(*args, **options)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of ``weight_packed``, whether or not it is there."""
+        return 4 * self.out_features * packed_columns(self.in_features, self.scheme.bits)
+
     def codes(self) -> Tensor:
         """The weight's codes: int8 [out, in]."""
+        if self._tiles.only is not None:
+            return codes_of(self._tiles.only)
         return unpack(self.weight_packed, self.scheme.bits, self.in_features)
 
     def dequantised(self, dtype: torch.dtype) -> Tensor:
@@ -101,7 +144,7 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out] in the dtype of x."""
         if takes(x):
-            tiles = self._tiles.of(
+            tiles = self._tiles.only or self._tiles.of(
                 self.weight_packed, self.weight_scale, self.in_features, self.scheme.bits, self.bias
             )
             if tiles is not None:

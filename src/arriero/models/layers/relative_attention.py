@@ -62,7 +62,7 @@ class RelativeAttention(Attention):
         if cache is not None:
             by_distance = self._by_distance(asking, places)
             return cache.attend(self.layer, q, k, v, AttentionRule(self.window, None, by_distance))
-        return attend(q, k, v, _onto_keys(self._by_distance(asking, places.flip(0)), mask))
+        return attend(q, k, v, _onto_keys(self._by_distance(asking, places.flip(0)), mask), causal=False)
 
     def _by_head(self, bias: Tensor, q: Tensor) -> Tensor:
         return bias.view(self.n_heads, 1, self.head_dim).to(q.dtype)

@@ -15,7 +15,7 @@ extern "C" {
 #define AR_EXPORT __attribute__((visibility("default")))
 
 /* Raise it with every change of the structures or signatures that Python sees. */
-#define AR_ABI 3
+#define AR_ABI 4
 
 enum ar_kind { AR_FP32 = 0, AR_BF16 = 1, AR_INT8 = 2, AR_INT4 = 3 };
 enum ar_scale_kind { AR_SCALE_FP32 = 0, AR_SCALE_BF16 = 1 };

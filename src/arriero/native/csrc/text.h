@@ -91,4 +91,18 @@ AR_EXPORT int ar_text_words(const ar_text_settings *settings, const uint8_t *tex
 AR_EXPORT void ar_text_free(ar_text_result *result);
 AR_EXPORT const char *ar_text_counter_names(void); /* "bytes,characters,..." */
 
+/* 1 where the bytes are valid UTF-8, as Python's decoder takes it */
+AR_EXPORT int ar_text_is_utf8(const uint8_t *text, size_t n);
+/* an upper bound of how deep a page's tags nest: arriero.data.extract.budget.quick_depth. nests [32768]: 1 where the
+ * first three letters of a name, 5 bits each, are of a tag that nests. -1 where there is no memory. */
+AR_EXPORT int64_t ar_page_depth(const uint8_t *page, size_t n, const uint8_t *nests);
+
+/* a fastText model that tells languages; NULL where the file is none that this can read, or there is no memory */
+typedef struct ar_language_model ar_language_model;
+AR_EXPORT ar_language_model *ar_language_load(const uint8_t *file, size_t n);
+AR_EXPORT void ar_language_free(ar_language_model *model);
+/* the label of a line and its probability; -1 for none, -2 where there is no memory */
+AR_EXPORT int32_t ar_language_of(const ar_language_model *model, const uint8_t *text, size_t n, float *score);
+AR_EXPORT const char *ar_language_label(const ar_language_model *model, int32_t label);
+
 #endif

@@ -16,13 +16,12 @@ from arriero.models.config import ModelConfig
 from arriero.models.layers.quantized import QuantizedLinear, WeightScheme, quantizable
 from arriero.planning.counts.depths import Depths
 from arriero.planning.counts.passes import work_of
-from arriero.planning.counts.subject import Held, Subject
+from arriero.planning.counts.subject import PACKED_BITS, Held, Subject
 from arriero.training.objectives.head import head_parameters
 from arriero.training.optimizers.make import make_optimizer
 from arriero.training.optimizers.roles import parameter_roles
 from arriero.training.settings import TrainSettings
 
-PACKED_BITS = {"int8": 8, "int4": 4}
 _GROUPS = (128, 64, 32, 16)
 """Inputs that share a scale in 4 bits: the most that divide the row."""
 

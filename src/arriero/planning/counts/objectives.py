@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from arriero.errors import ArrieroError, did_you_mean
+from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 from arriero.models.encoder_config import EncoderConfig
 from arriero.models.layers.linear import Linear
-from arriero.models.seq2seq_config import Seq2SeqConfig
+from arriero.planning.counts.objective_names import OBJECTIVES, resolve_objective
 from arriero.training.objectives.base import Batch, Objective, Shape
 from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.dpo import DpoObjective
@@ -21,17 +21,6 @@ from arriero.training.objectives.masking import Masking
 from arriero.training.objectives.regression import RegressionObjective
 from arriero.training.objectives.seq2seq import PairShape, Seq2SeqObjective
 from arriero.training.objectives.sft import SftObjective
-
-_TASKS = {
-    "masked": "masked_lm",
-    "next_sentence": "pretraining",
-    "sentence_order": "pretraining",
-    "regression": "sequence_classification",
-}
-"""Objectives of encoders, and the head that each wants."""
-_NEXT_TOKEN = ("causal", "sft", "dpo", "scalar")
-OBJECTIVES = (*_NEXT_TOKEN, *_TASKS, "seq2seq")
-"""``scalar`` is a number for each token from the vectors before the head: reward models and critics."""
 
 
 class ScalarObjective(SftObjective):
@@ -67,27 +56,6 @@ class _Pairs:
         raise ArrieroError("a planned row has no tokens")
 
 
-def resolve_objective(config: ModelConfig, objective: str) -> tuple[ModelConfig, str]:
-    """The configuration with the head that the objective wants, and the objective; ``auto`` is the family's own.
-
-    Raises:
-        ArrieroError: no such objective, or not for this family.
-    """
-    encoder, pairs = isinstance(config, EncoderConfig), isinstance(config, Seq2SeqConfig)
-    if objective == "auto":
-        objective = "masked" if encoder else "seq2seq" if pairs else "causal"
-    if objective not in OBJECTIVES:
-        raise ArrieroError(f"no objective is called '{objective}'{did_you_mean(objective, OBJECTIVES)}")
-    fitting = tuple(_TASKS) if encoder else ("seq2seq",) if pairs else _NEXT_TOKEN
-    if objective not in fitting:
-        raise ArrieroError(
-            f"a model of family '{config.family}' is not trained with objective {objective}; it takes {', '.join(fitting)}"
-        )
-    if objective in _TASKS:
-        config = config.model_copy(update={"task": _TASKS[objective]})
-    return config, objective
-
-
 def planned_objective(config: ModelConfig, objective: str, context: int) -> Objective:
     """The objective over nothing; ``synthetic`` makes its batches."""
     if objective == "causal":
@@ -115,3 +83,8 @@ def planned_shape(
     if objective == "seq2seq":
         return PairShape(rows, context, rows * scored, False, context // 2 if source is None else source)
     return Shape(rows, context, rows * scored, masked)
+
+
+__all__ = [
+    "OBJECTIVES", "ScalarObjective", "add_scalar_head", "planned_objective", "planned_shape", "resolve_objective",
+]  # fmt: skip

@@ -1,20 +1,17 @@
-"""What is traced for a workload: everything that decides on the figures but the depth."""
+"""What is traced for a workload: everything that decides on the figures but the depth.
+
+Loads no torch before something is traced: what was traced before is looked up (``counts.traces``)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-from torch import nn
-
 from arriero.cost.workload import Dtype
-from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
-from arriero.planning.counts.objectives import add_scalar_head, planned_objective, planned_shape
-from arriero.tuning.lora import apply_lora
 
 Held = Literal["fp32", "bf16", "int8", "int4"]
+PACKED_BITS = {"int8": 8, "int4": 4}
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,8 @@ class Subject:
 
     def model(self, config: ModelConfig) -> Any:
         """The network as it is trained, its adapters on it."""
+        from arriero.models.checkpoint import build_model
+
         model = build_model(config)
         self.adapt(model)
         return model
@@ -57,20 +56,29 @@ class Subject:
         if self.held == "bf16":
             _hold_in_bf16(model)
         if self.objective == "scalar":
+            from arriero.planning.counts.objectives import add_scalar_head
+
             add_scalar_head(model)
         if self.rank:
+            from arriero.tuning.lora import apply_lora
+
             apply_lora(model, self.rank, 2.0 * self.rank, 0.0, self.targets.split(","), 0)
 
     def batch(self, config: ModelConfig, rows: int) -> Any:
         """(objective, batch) of ``rows`` sequences."""
+        from arriero.planning.counts.objectives import planned_objective, planned_shape
+
         objective = planned_objective(config, self.objective, self.context)
         masked = self.document_mask and self.objective == "causal"
         shape = planned_shape(self.objective, rows, self.context, self.scored, self.source, masked)
         return objective, objective.synthetic(shape)
 
 
-def _hold_in_bf16(model: nn.Module) -> None:
+def _hold_in_bf16(model: Any) -> None:
     """As ``model.to(torch.bfloat16)``, which cannot swap fake tensors that something else refers to; ties stay ties."""
+    import torch
+    from torch import nn
+
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, p in module._parameters.items():

@@ -16,6 +16,8 @@ Conventions that hold in a :class:`~arriero.cost.workload.Workload`:
   and between the blocks (ALBERT's projection of the embedding) are ``products`` of the rest.
 * Backward passes are what autograd does: no gradient of frozen weights, none below the first adapter.
 * Of models with blocks of several kinds (encoder and decoder, windows of several widths) ``..._block`` is the mean.
+
+What was traced once is kept on disk (``traces``), and what a mode of recomputation changes is traced when it is asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, get_args
 
-from arriero.cost.workload import Dimensions, Dtype, Recompute, Workload
+from arriero.cost.workload import Dimensions, Dtype, Recompute, Work, Workload
 from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 from arriero.models.decoder_config import DecoderConfig
@@ -31,13 +33,17 @@ from arriero.models.encoder_config import EncoderConfig
 from arriero.models.feedforward_config import FeedForwardConfig
 from arriero.models.recurrent_config import RecurrentConfig
 from arriero.models.seq2seq_config import Seq2SeqConfig
-from arriero.planning.counts.blocks import blocks_of, head_of
+from arriero.planning.counts.as_data import (
+    ByMode,
+    counts_data,
+    counts_from,
+    work_data,
+)
 from arriero.planning.counts.depths import depths_of
-from arriero.planning.counts.held import head_gradient, held_by, unpacking
-from arriero.planning.counts.objectives import resolve_objective
-from arriero.planning.counts.passes import Passes
+from arriero.planning.counts.objective_names import resolve_objective
 from arriero.planning.counts.subject import Held, Subject
-from arriero.planning.memory.profiles import MemoryProfiles
+from arriero.planning.counts.traces import remembered
+from arriero.planning.memory.kept import KeptProfiles
 
 OPTIMIZERS = ("adamw", "adafactor", "muon")
 MODES: tuple[Recompute, ...] = ("none", "selective", "full")
@@ -124,31 +130,35 @@ def _check(
 
 @lru_cache(maxsize=256)
 def _workload(config: ModelConfig, subject: Subject, modes: tuple[Recompute, ...], name: str) -> Workload:
-    depths = depths_of(config)
-    blocks = {mode: blocks_of(depths, subject, mode) for mode in modes}
-    plain, one = blocks["none"], blocks["none"].one.each
-    (head, head_peak), rest = head_of(depths.base, subject), plain.rest
-    beside = rest.plus(head)
-    gradient, held = head_gradient(subject, depths.base), held_by(subject, depths)
+    found = counts_from(remembered(config, subject, "counts", lambda: _counts(config, subject)))
+    by_mode = ByMode(modes, lambda mode: _of_mode(config, subject, mode))
     return Workload(
-        name=name, context=subject.context, scored=subject.scored, dimensions=_dimensions(config, depths.layers),
-        parameters=held.parameters, dtype=subject.dtype,
-        forward_block=one.forward, forward_rest=beside.each.forward,
-        backward_block=one.backward, backward_rest=beside.each.backward,
-        recomputed_block={mode: found.one.each.backward - one.backward for mode, found in blocks.items()},
-        saved_block={mode: found.one.each.saved for mode, found in blocks.items()}, saved_rest=beside.each.saved,
-        head_peak=head_peak, kv_token=_kv_token(config, subject),
-        work_peak=plain.work.each.backward_peak, work_once=plain.work.once.backward_peak,
-        gradient_bytes=held.gradient, state_bytes=held.state,
-        once_block=plain.one.once.both + 2.0 * unpacking(subject, depths), once_rest=beside.once.both,
-        saved_once_block={mode: found.one.once.saved for mode, found in blocks.items()},
-        saved_once_rest=beside.once.saved - gradient, head_gradient=gradient,
-        **_attention(config, subject.context, one * depths.layers + beside.each),
-        uncounted=tuple(sorted(head.each.uncounted | one.uncounted | rest.each.uncounted)),
-        memory=MemoryProfiles(
-            config, subject, held.parameters.weight_bytes, _modes(config, subject.dtype)
-        ),
+        name=name, context=subject.context, scored=subject.scored, dtype=subject.dtype,
+        dimensions=_dimensions(config, depths_of(config).layers),
+        recomputed_block=ByMode(modes, lambda mode: Work(*by_mode[mode]["again"])),
+        saved_block=ByMode(modes, lambda mode: by_mode[mode]["saved"]),
+        saved_once_block=ByMode(modes, lambda mode: by_mode[mode]["once"]),
+        kv_token=_kv_token(config, subject),
+        memory=KeptProfiles(config, subject, found["parameters"].weight_bytes, _modes(config, subject.dtype)),
+        **found,
     )  # fmt: skip
+
+
+def _counts(config: ModelConfig, subject: Subject) -> dict[str, Any]:
+    from arriero.planning.counts.counted import counted
+
+    return counts_data(counted(config, subject))
+
+
+def _of_mode(config: ModelConfig, subject: Subject, mode: Recompute) -> dict[str, Any]:
+    def make() -> dict[str, Any]:
+        from arriero.planning.counts.counted import counted_mode
+
+        found = counted_mode(config, subject, mode)
+        return {**found, "again": work_data(found["again"])}
+
+    data: dict[str, Any] = remembered(config, subject, f"recompute {mode}", make)
+    return data
 
 
 def _modes(config: ModelConfig, dtype: Dtype) -> tuple[Recompute, ...]:
@@ -165,18 +175,6 @@ def _modes(config: ModelConfig, dtype: Dtype) -> tuple[Recompute, ...]:
         and config.n_groups < config.n_layers
     )
     return ("none", "full") if shared and dtype != "fp32" else MODES
-
-
-def _attention(config: ModelConfig, context: int, found: Passes) -> dict[str, float]:
-    """``square`` and ``needed`` of a workload."""
-    counted = found.forward.attention
-    if not counted:
-        return {"square": 1.0, "needed": 1.0}
-    needed = counted
-    if isinstance(config, DecoderConfig):  # a token sees half the square, or less of it
-        window = min(config.sliding_window or context, context)
-        needed = found.square * (window * context - window**2 / 2) / context**2
-    return {"square": found.square / counted, "needed": needed / counted}
 
 
 def _kv_token(config: ModelConfig, subject: Subject) -> float:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arriero.cost.device import DeviceProfile
-from arriero.cost.roofline import attention_rate, elementwise_rate, matmul_rate
 from arriero.cost.time import Coefficients, prior
 from arriero.cost.time.coefficients import NAMES, datasheet
-from arriero.cost.trace import Op
 from arriero.cost.workload import Workload
 from arriero.planning.estimate.device_source import Device
 from arriero.planning.estimate.question import Precision
+
+if TYPE_CHECKING:
+    from arriero.cost.trace import Op
 
 _OPERATIONS_A_BLOCK = 40
 _KERNELS_A_BLOCK = 15
@@ -50,6 +52,9 @@ def serving_coefficients(device: Device, precision: Precision, workload: Workloa
 
 def measured_coefficients(profile: DeviceProfile, precision: Precision, workload: Workload) -> Coefficients:
     """From the rates in the device profile at the sizes of the model in question; links are unknown."""
+    from arriero.cost.roofline import attention_rate, elementwise_rate, matmul_rate
+    from arriero.cost.trace import Op
+
     dtype = "float32" if precision == "fp32" else "bfloat16"
     size, rows = workload.dimensions, min(_ROWS, workload.context)
     products = 1 / matmul_rate(_product(dtype, rows, size.d_model, size.d_ff or 4 * size.d_model), profile)
@@ -73,4 +78,6 @@ def measured_coefficients(profile: DeviceProfile, precision: Precision, workload
 
 
 def _product(dtype: str, m: int, k: int, n: int) -> Op:
+    from arriero.cost.trace import Op
+
     return Op("mm", "matmul", dtype, m, k, n, 1, 0.0, 0, 1)

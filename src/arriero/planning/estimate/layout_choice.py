@@ -100,11 +100,25 @@ def layouts(wish: Wish) -> Layouts:
     cut = Cut(
         data=data[rows], tensor=tensor[rows], context=context[rows], pipeline=pipeline[rows],
         sequence=tensor[rows] > 1, zero=zero[rows],
+        chunks=_chunks(wish.dimensions.n_layers, pipeline[rows], accumulation[rows]),
     )  # fmt: skip
     return Layouts(cut, micro[rows], accumulation[rows], np.array(_MODES)[mode[rows]])
 
 
+def _chunks(n_layers: int, pipeline: np.ndarray, accumulation: np.ndarray) -> np.ndarray:
+    """Interleaved to single blocks where micro-batches come in multiples of the stages, as the schedule wants them; the
+    405B of Llama 3 was trained so (arXiv 2407.21783, section 3.3.2)."""
+    even = (pipeline > 1) & (accumulation % pipeline == 0)
+    found: np.ndarray = np.where(even, np.ceil(n_layers / pipeline), 1).astype(np.int64)
+    return found
+
+
 def choose(found: Layouts, seconds: np.ndarray, peak: np.ndarray, capacity: float | None) -> Layout:
+    """:func:`choose_row` as a layout."""
+    return row_of(found, choose_row(found, seconds, peak, capacity))
+
+
+def choose_row(found: Layouts, seconds: np.ndarray, peak: np.ndarray, capacity: float | None) -> int:
     """The fastest layout, a sequence, of those whose upper end of memory fits; the smallest where none does.
 
     Args:
@@ -115,13 +129,12 @@ def choose(found: Layouts, seconds: np.ndarray, peak: np.ndarray, capacity: floa
     pace = seconds / found.sequences
     splits = np.asarray(found.cut.tensor) * np.asarray(found.cut.pipeline) * np.asarray(found.cut.context)
     order = np.lexsort([np.asarray(found.cut.zero), splits, np.nan_to_num(pace, nan=np.inf)])
-    row = int(order[fits[order]][0]) if fits.any() else int(np.argmin(peak))
-    return row_of(found, row)
+    return int(order[fits[order]][0]) if fits.any() else int(np.argmin(peak))
 
 
 def row_of(found: Layouts, row: int) -> Layout:
     """One of them."""
-    names = ("data", "tensor", "context", "pipeline", "zero")
+    names = ("data", "tensor", "context", "pipeline", "zero", "chunks")
     sizes = {name: int(np.asarray(getattr(found.cut, name))[row]) for name in names}
     cut = Cut(**sizes, sequence=bool(sizes["tensor"] > 1))
     mode: Recompute = str(found.recompute[row])  # type: ignore[assignment]
@@ -129,10 +142,10 @@ def row_of(found: Layouts, row: int) -> Layout:
 
 
 def usual_batch_tokens(parameters: int) -> float:
-    """Tokens of a step by the size of the model, after Brown et al. (arXiv 2005.14165, table 2.1)."""
-    return next(
-        tokens for most, tokens in ((8e8, 5e5), (3e9, 1e6), (1.5e10, 2e6), (np.inf, 4e6)) if parameters < most
-    )
+    """Tokens of a step by the size of the model: after Brown et al. (arXiv 2005.14165, table 2.1), and above what is in
+    it after Llama 3's 405B, most of which was trained with 2,048 sequences of 8,192 (arXiv 2407.21783, section 3.4.1)."""
+    known = ((8e8, 5e5), (3e9, 1e6), (1.5e10, 2e6), (2e11, 4e6), (np.inf, 2.0**24))
+    return next(tokens for most, tokens in known if parameters < most)
 
 
 def _sizes(wish: Wish) -> tuple[list[int], list[int], list[int]]:

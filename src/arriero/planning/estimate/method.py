@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from arriero.cost.workload import Dtype, Workload
 from arriero.errors import ArrieroError, did_you_mean
 from arriero.planning.counts import phases
-from arriero.planning.counts.objectives import OBJECTIVES
+from arriero.planning.counts.objective_names import OBJECTIVES
 from arriero.planning.counts.phases import Phase
 from arriero.planning.counts.workload import workload_of
 from arriero.planning.estimate.model_source import ModelSource, find_model

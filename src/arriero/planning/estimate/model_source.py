@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from arriero.errors import ArrieroError, did_you_mean
-from arriero.models.checkpoint import CONFIG, read_config
 from arriero.models.config import ModelConfig
 from arriero.models.hf_config import config_from_hf
 from arriero.models.preset import get_preset, presets
@@ -30,7 +29,7 @@ class ModelSource:
     @property
     def longest(self) -> int | None:
         """Tokens of the model's own context, where it has one."""
-        found = getattr(self.config, "context_length", None) or getattr(self.config, "longest", None)
+        found = getattr(self.config, "longest", None) or getattr(self.config, "context_length", None)
         return None if found is None else int(found)
 
 
@@ -49,6 +48,8 @@ def find_model(name: str) -> ModelSource:
     if path.is_file() and path.suffix == ".json":
         return ModelSource(name, config_from_hf(_read(path), str(path)), str(path))
     if path.exists():
+        from arriero.models.checkpoint import CONFIG, read_config
+
         config = read_config(path)
         return ModelSource(name, config, str(path / CONFIG if (path / CONFIG).is_file() else path))
     raise ArrieroError(_not_found(name))

@@ -16,14 +16,22 @@ from arriero.cost.time import Coefficients, TimeTerms, step_terms
 from arriero.cost.time.tiers import banded
 from arriero.cost.workload import Recompute, Workload
 from arriero.errors import ArrieroError
+from arriero.planning.counts.as_data import ByMode
 from arriero.planning.counts.phases import Phase
 from arriero.planning.estimate.bill import Bill, bill
 from arriero.planning.estimate.coefficients import coefficients_of, serving_coefficients
 from arriero.planning.estimate.device_source import Device, find_device
 from arriero.planning.estimate.fit import fit_of, measured_fit, runtime_bytes
-from arriero.planning.estimate.layout_choice import Layout, Layouts, Wish, choose, layouts, usual_batch_tokens
+from arriero.planning.estimate.layout_choice import (
+    Layout,
+    Layouts,
+    Wish,
+    choose_row,
+    layouts,
+    row_of,
+    usual_batch_tokens,
+)
 from arriero.planning.estimate.layout_text import parse_layout
-from arriero.planning.estimate.machine_step import MachineRun, machine_estimate, machine_terms
 from arriero.planning.estimate.method import Method, method_of
 from arriero.planning.estimate.method_memory import beside_bytes, with_others
 from arriero.planning.estimate.method_time import phase_terms
@@ -43,6 +51,8 @@ from arriero.training.micro_batch import TOKENS_AT_ONCE
 from arriero.training.settings import TrainSettings
 
 _MODES: tuple[Recompute, ...] = ("none", "selective", "full")
+_IDLE = 0.4
+"""Share of a step that devices wait for one another from which on layouts that recompute are looked at too."""
 
 
 @dataclass(frozen=True)
@@ -152,17 +162,32 @@ def outcome_of(case: Case) -> Outcome:
 
 
 def _layout(case: Case) -> Layout:
-    """The fastest layout that fits with the least recomputed: each mode is traced only where the one before does not."""
+    """The fastest layout that fits with the least recomputed: each mode is traced only where the one before does not fit,
+    or leaves devices waiting for one another, which a layout with a smaller footprint may do less."""
     wish, capacity = _wish(case), case.device.capacity.value
+    best: tuple[float, Layout] | None = None
     for mode in _MODES if wish.recompute is None else (wish.recompute,):
         found = layouts(replace(wish, recompute=mode))
-        peak = np.asarray(_memory(case, found).high) + runtime_bytes(case.device, case.question.count)[2]
-        peak = peak + np.asarray(beside_bytes(case.method, found.cut))
-        seconds = np.broadcast_to(_terms(case, found).total, peak.shape)
-        layout = choose(found, seconds, peak, capacity)
-        if capacity is None or (peak <= capacity).any():
+        terms = _terms(case, found)
+        seconds = np.broadcast_to(terms.total, found.micro_batch.shape)
+        row, fits = _fastest(case, found, seconds, capacity)
+        pace = float(seconds[row] / found.sequences[row]) if fits else math.inf
+        if best is None or pace < best[0] or best[0] == math.inf:
+            best = (pace, row_of(found, row))
+        waits = np.broadcast_to(np.asarray(terms.bubble) + np.asarray(terms.communication), seconds.shape)
+        idle = float(waits[row] / seconds[row])
+        if fits and not idle > _IDLE:
             break
-    return layout
+    assert best is not None
+    return best[1]
+
+
+def _fastest(case: Case, found: Layouts, seconds: np.ndarray, capacity: float | None) -> tuple[int, bool]:
+    """(row of the fastest layout that fits, whether one does)."""
+    peak = np.asarray(_memory(case, found).high) + runtime_bytes(case.device, case.question.count)[2]
+    peak = peak + np.asarray(beside_bytes(case.method, found.cut))
+    row = choose_row(found, seconds, peak, capacity)
+    return row, capacity is None or bool(peak[row] <= capacity)
 
 
 def _phase_terms(case: Case, phase: Phase, layout: Layout) -> dict[str, float]:
@@ -173,6 +198,8 @@ def _phase_terms(case: Case, phase: Phase, layout: Layout) -> dict[str, float]:
 
 def _here(case: Case) -> Outcome:
     """On this machine: the real step traced and priced with its profile, as `arriero plan` does for a recipe."""
+    from arriero.planning.estimate.machine_step import MachineRun, machine_estimate, machine_terms
+
     asked, profile = case.question, case.device.profile
     assert profile is not None
     if asked.parallel is not None or asked.zero is not None:
@@ -198,8 +225,12 @@ def _here(case: Case) -> Outcome:
 
 
 def _memory(case: Case, found: Layouts | Layout) -> MemoryByKind:
+    """By what a layout leaves of one process's trace. A trace of one process of Arriero's own tensor group has what that
+    keeps beside (narrow copies of its weights, for each micro-batch in flight), which other clusters' programs do not."""
+    modes = case.workload.memory
+    workload = replace(case.workload, memory=ByMode(tuple(modes), modes.__getitem__))
     return device_memory(
-        case.workload, found.cut, micro_batch=found.micro_batch, recompute=found.recompute,
+        workload, found.cut, micro_batch=found.micro_batch, recompute=found.recompute,
         accumulation=found.accumulation,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from arriero.cost.quantity import Quantity
 from arriero.cost.tariff_tables import development_table
 from arriero.cost.time.tiers import TIERS
 from arriero.cost.units import format_count, round_text
-from arriero.planning.counts.objectives import OBJECTIVES, resolve_objective
+from arriero.planning.counts.objective_names import OBJECTIVES, resolve_objective
 from arriero.planning.estimate.arithmetic import method_flops, utilisation
 from arriero.planning.estimate.doubts import doubts, sharper
 from arriero.planning.estimate.figures import percent, plain_band, price_words
@@ -70,6 +70,9 @@ def _settings(outcome: Outcome) -> tuple[tuple[str, str], ...]:
         ("context", f"{case.context:,}"),
         ("layout", layout_words(layout.cut)),
         ("ZeRO", str(int(layout.cut.zero))) if int(layout.cut.sharers) > 1 else ("", ""),
+        ("pipeline", f"interleaved, {layout.cut.chunks} parts a stage")
+        if int(layout.cut.chunks) > 1
+        else ("", ""),
         ("micro-batch", str(layout.micro_batch)),
         ("step", f"{format_count(step_tokens)} tokens"),
         ("recompute", layout.recompute),

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arriero.cost.search.columns import MODES, Range
 from arriero.errors import ArrieroError
 from arriero.planning.goal.answer import GoalAnswer
@@ -36,6 +38,7 @@ def to_json(answer: GoalAnswer) -> dict[str, Any]:
         "fit": int((answer.search.verdict.shortage <= 0).sum()),
         "do": int(answer.search.verdict.good.sum()),
         "best": None if answer.best is None else plan_json(answer, answer.best),
+        "ties": _ties(answer),
         "closest": None if answer.closest is None else plan_json(answer, answer.closest),
         "pareto": [plan_json(answer, int(row)) for row in answer.pareto],
         "others": [_other(answer, other) for other in answer.others],
@@ -44,6 +47,17 @@ def to_json(answer: GoalAnswer) -> dict[str, Any]:
         "next_action": answer.action,
         "left_out": answer.left_out,
     }
+
+
+def _ties(answer: GoalAnswer) -> dict[str, Any] | None:
+    """Plans that the figures cannot tell from the best: how many, and the simplest of them all; null where there are none."""
+    if answer.best is None:
+        return None
+    rows = answer.search.ties(answer.best)
+    if not len(rows):
+        return None
+    simplest = answer.search.simplest(np.append(rows, answer.best))
+    return {"count": len(rows), "simplest": plan_json(answer, simplest)}
 
 
 def _other(answer: GoalAnswer, other: Other) -> dict[str, Any]:

@@ -106,6 +106,9 @@ def _print_plan(answer: GoalAnswer, title: str, row: int, console: Console) -> N
         )
     )
     verdict = words.verdict(row)
+    tie = words.tie(row) if row == answer.best else ""
+    if tie:
+        rows.append(("  a tie", tie, ""))
     if verdict:
         rows.append(("  but", verdict, ""))
     elif answer.question.runnable and words.variant(row).method == "full":

@@ -52,7 +52,7 @@ class Variant:
 
 def context_of(config: ModelConfig, asked: int | None) -> int:
     """Tokens of a sequence: as asked, else what the model reads, 8,192 at most."""
-    longest = getattr(config, "context_length", None) or getattr(config, "longest", None)
+    longest = getattr(config, "longest", None) or getattr(config, "context_length", None)
     return asked if asked is not None else min(longest or _USUAL_CONTEXT, _USUAL_CONTEXT)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from arriero.cost.memory import KINDS
 from arriero.cost.search.choose import FIGURES, Search
 from arriero.cost.search.columns import MODES, Range
@@ -97,6 +99,20 @@ class Wording:
             missing.append(offer.watts.source)
         return "; ".join(missing)
 
+    def tie(self, best: int) -> str:
+        """Which plans the figures cannot tell from the best one, and the simplest of them; empty where there are none."""
+        search = self.search
+        tied = search.ties(best)
+        if not len(tied):
+            return ""
+        figure = FIGURES[search.objective][0]
+        noun = {"seconds": "time"}.get(figure, figure)
+        text = f"{_counted(len(tied), 'other plan')} within each other's band of {noun}; the lowest middle is chosen"
+        row = search.simplest(np.append(tied, best))
+        if row == best:
+            return f"{text}, and none of them is simpler"
+        return f"{text}; the simplest is {self.devices(row)}, {self.layout(row)}: {self.against(row, best)}"
+
     def against(self, row: int, best: int) -> str:
         """`4.10 USD more, 1.6 h sooner`: first the figure that decides, then what is got for it."""
         parts = [
@@ -104,6 +120,10 @@ class Wording:
             for name in FIGURES[self.search.objective][:2]
         ]
         return ", ".join(part for part in parts if part)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _difference(figure: str, search: Search, row: int, best: int, currency: str) -> str:

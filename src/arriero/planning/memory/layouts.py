@@ -131,10 +131,11 @@ def fake_group(size: int, rank: int) -> Iterator[None]:
         ) from None
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=size)
     try:
-        with _meshes_outside_the_mode():
+        with _meshes_outside_the_mode(), _shapes_outside_the_modes():
             yield
     finally:
         dist.destroy_process_group()
+        _forget_meshes()
 
 
 @contextmanager
@@ -157,6 +158,45 @@ def _meshes_outside_the_mode() -> Iterator[None]:
         yield
     finally:
         DeviceMesh._concatenate = staticmethod(joined)
+
+
+@contextmanager
+def _shapes_outside_the_modes() -> Iterator[None]:
+    """The first time that DTensor sees an operation it works out its shapes on tensors of the whole; these take no memory."""
+    from torch.distributed.tensor._sharding_prop import ShardingPropagator
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    found = getattr(ShardingPropagator, "_propagate_tensor_meta_non_cached", None)
+    if found is None:
+        yield
+        return
+
+    def outside(self: Any, operation: Any) -> Any:
+        with _disable_current_modes():
+            return found(self, operation)
+
+    ShardingPropagator._propagate_tensor_meta_non_cached = outside
+    try:
+        yield
+    finally:
+        ShardingPropagator._propagate_tensor_meta_non_cached = found
+
+
+def _forget_meshes() -> None:
+    """DTensor remembers what it did by meshes that are equal where their ranks are; a group that is gone answers no more."""
+    try:
+        from torch.distributed.tensor.debug import _clear_sharding_prop_cache
+    except ImportError:  # torch 2.11 remembers in Python alone
+        from torch.distributed.tensor import DTensor
+
+        DTensor._op_dispatcher.sharding_propagator.propagate_op_sharding.cache_clear()
+    else:
+        _clear_sharding_prop_cache()
+    from torch.distributed.tensor import _redistribute
+
+    clear = getattr(getattr(_redistribute, "_gen_transform_infos", None), "cache_clear", None)
+    if clear is not None:
+        clear()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def stage_order(schedule: str, stage: int, of: int, batches: int) -> Iterator[tu
 
 def run_stage(pipeline: Pipeline, objective: Any, shares: Sequence[Share], weight: int, work: Work) -> None:
     """As ``Pipeline.accumulate``, of the stage that this process has."""
-    ids, segments = pipeline._stacked(shares)
+    ids, segments, shares = pipeline._stacked(shares)
     place, count = pipeline._grid.place.pipeline, len(shares)
     batches = ids.chunk(count)
     masks = [None] * count if segments is None else segments.chunk(count)

@@ -18,6 +18,7 @@ from arriero.cost.memory.profile import CLASSES, MemoryProfile, Moment, Where
 from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, depths_of
+from arriero.planning.memory.layouts import logged_rank
 from arriero.planning.memory.log import AFTER, BACKWARD, BEFORE, FORWARD, START, UPDATE, Label, Stretch
 from arriero.planning.memory.step import logged_step
 from arriero.training.objectives.base import SCORED_STEP, Shape
@@ -25,6 +26,7 @@ from arriero.training.objectives.dpo import DpoObjective
 from arriero.training.objectives.head import BLOCK_LOGITS, block_rows, plain_table
 from arriero.training.objectives.linear_head import CACHED_SCORES, rows_at_once
 from arriero.training.objectives.next_token import NextToken
+from arriero.training.parallel.layout import Layout
 from arriero.training.traced import Work
 
 _WHERE: dict[str, Where] = {
@@ -41,16 +43,17 @@ _SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 Stretches = Mapping[Label, Stretch]
 
 
-def memory_profile(work: Work, shape: Shape) -> MemoryProfile:
+def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> MemoryProfile:
     """Moments of the steps of ``work`` over micro-batches of sequences like those of ``shape``.
 
     Args:
         shape: of one sequence (``rows`` 1): its length and its scored positions.
+        layout: of a tensor group, of which the first process is meant; None: one process alone.
 
     Raises:
-        ArrieroError: the model cannot be trained with these settings.
+        ArrieroError: the model cannot be trained with these settings, or be cut this way.
     """
-    corners = _Corners(work, shape)
+    corners = _Corners(work, shape, layout)
     first: list[Moment] = []
     later: list[Moment] = []
     for label in corners.labels:
@@ -89,8 +92,8 @@ class _Corners:
         rows: the two numbers of sequences. base: by these. more: by kind of block, then by these.
     """
 
-    def __init__(self, work: Work, shape: Shape) -> None:
-        self._work, self._shape = work, shape
+    def __init__(self, work: Work, shape: Shape, layout: Layout | None) -> None:
+        self._work, self._shape, self._layout = work, shape, layout
         unit = 2 if isinstance(work.objective, DpoObjective) else 1  # pairs
         self.rows = sample_rows(shape, unit)
         depths = depths_of(work.config)
@@ -103,7 +106,7 @@ class _Corners:
         self.more = [self._traces(kind.more) for kind in depths.kinds]
         others = [found for traces in (self.base, *self.more) for found in traces.values()]
         self.labels = [label for label in self.base[self.rows[0]] if all(label in found for found in others)]
-        bends, wide, self.kink = _head_corners(work, depths.base, shape.scored)
+        bends, wide, self.kink = _head_corners(work, depths.base, shape.scored, cut=layout is not None)
         """Four numbers of sequences: two just after the head's first part is full, two just before its second is. What is
         the largest changes from one line to another between them."""
         few, many = self.rows
@@ -119,7 +122,9 @@ class _Corners:
     def _trace(self, config: ModelConfig, rows: int) -> Stretches:
         one = self._shape
         micro = replace(one, rows=rows, scored=rows * one.scored)
-        return named(logged_step(self._work, config, [micro, micro]).log.stretches())
+        if self._layout is None:
+            return named(logged_step(self._work, config, [micro, micro]).log.stretches())
+        return named(logged_rank(self._work, config, [micro, micro], self._layout).log.stretches())
 
     def wide(self, label: Label) -> dict[int, np.ndarray]:
         """The worst event of a stretch with many sequences, by how many."""
@@ -149,12 +154,15 @@ def deeper(depths: Depths) -> Depths:
     return Depths(kind.more, (replace(kind, more=more, shallow=kind.shallow + 1),))
 
 
-def _head_corners(work: Work, config: ModelConfig, scored: int) -> tuple[list[float], list[int], list[int]]:
+def _head_corners(
+    work: Work, config: ModelConfig, scored: int, cut: bool
+) -> tuple[list[float], list[int], list[int]]:
     """Sequences at which a head that works through positions in parts has its corners, those to trace for it, and those
-    of the latter that lie between its first part and its second."""
+    of the latter that lie between its first part and its second. A head that is ``cut`` has parts of another size."""
     dtype = torch.float32 if work.precision == "fp32" else torch.bfloat16
     with FakeTensorMode():
-        plain = plain_table(build_model(config)) is not None and isinstance(work.objective, NextToken)
+        plain = not cut and plain_table(build_model(config)) is not None
+        plain = plain and isinstance(work.objective, NextToken)
     part = rows_at_once(config.vocab_size, dtype) if plain else block_rows(config.vocab_size)
     cached = max(1, CACHED_SCORES // config.vocab_size)
     ends = [part, *((n for n in (cached, 2 * cached) if n < part) if plain else ())]

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from arriero.cost.memory.profile import MemoryProfile, Moment
 from arriero.cost.workload import Recompute
+from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.objectives import planned_objective, planned_shape
 from arriero.planning.counts.subject import Subject
 from arriero.planning.memory.profile import memory_profile
+from arriero.training.parallel.layout import Layout
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Work
 
@@ -29,19 +31,44 @@ class MemoryProfiles(Mapping[Recompute, MemoryProfile]):
         self._config, self._subject, self._modes = config, subject, modes
         self._weight_bytes = weight_bytes if subject.held in ("int8", "int4") else None
         self._found: dict[Recompute, MemoryProfile] = {}
+        self._cut: dict[tuple[Recompute, int, bool], MemoryProfile | None] = {}
 
     def __getitem__(self, mode: Recompute) -> MemoryProfile:
         if mode not in self._modes:
             raise KeyError(mode)
         if mode not in self._found:
-            subject = self._subject
-            masked = subject.document_mask and subject.objective == "causal"
-            shape = planned_shape(
-                subject.objective, 1, subject.context, subject.scored, subject.source, masked
-            )
-            found = memory_profile(traced_work(self._config, subject, mode), shape)
+            found = self._traced(mode)
             self._found[mode] = found if self._weight_bytes is None else _held(found, self._weight_bytes)
         return self._found[mode]
+
+    def cut(self, mode: Recompute, tensor: int, sequence: bool) -> MemoryProfile | None:
+        """What the first of ``tensor`` processes holds (the others have no more), or None where the model cannot be cut so.
+
+        Args:
+            sequence: the residual stream is cut along the tokens.
+        """
+        key = (mode, tensor, sequence)
+        if key not in self._cut:
+            self._cut[key] = self._traced_cut(*key)
+        return self._cut[key]
+
+    def _traced_cut(self, mode: Recompute, tensor: int, sequence: bool) -> MemoryProfile | None:
+        length = self._subject.context
+        if sequence and length % tensor:
+            return None
+        layout = Layout(
+            pipeline=1, replicas=1, data=1, context=1, tensor=tensor, sequence=sequence, sharded=False
+        )
+        try:
+            return self._traced(mode, layout)
+        except ArrieroError:
+            return None
+
+    def _traced(self, mode: Recompute, layout: Layout | None = None) -> MemoryProfile:
+        subject = self._subject
+        masked = subject.document_mask and subject.objective == "causal"
+        shape = planned_shape(subject.objective, 1, subject.context, subject.scored, subject.source, masked)
+        return memory_profile(traced_work(self._config, subject, mode), shape, layout)
 
     def __iter__(self) -> Iterator[Recompute]:
         return iter(self._modes)

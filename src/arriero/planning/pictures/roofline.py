@@ -91,7 +91,7 @@ def roofline_picture(
     name_points(
         canvas, [*names, *ends], axes.area, places, [point for curve in curves for point in along(curve)]
     )
-    rows, heads = _rows(roofs, points), ["", "FLOP/B", "reached", "of the roof", "limit"]
+    rows, heads = _rows(roofs, points), ["", "FLOP/B", "reached", "of roof", "limit"]
     y = draw_table(canvas, axes.area.bottom + 42, heads, rows)
     return finish(canvas, title, y + MARGIN, [*_lines(axes, roofs, points), *table_lines(heads, rows)])
 

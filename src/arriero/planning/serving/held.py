@@ -6,7 +6,6 @@ from pathlib import Path
 
 from arriero.cost.device import DeviceProfile
 from arriero.errors import ArrieroError, did_you_mean
-from arriero.models.checkpoint import read_format
 from arriero.planning.counts.subject import Held
 
 KINDS: tuple[Held, ...] = ("fp32", "bf16", "int8", "int4")
@@ -28,6 +27,8 @@ def held_of(model: str, weights: str | None, profile: DeviceProfile) -> Held:
         raise ArrieroError(
             f"weights are held as {', '.join(KINDS)}; '{weights}' is none{did_you_mean(weights, KINDS)}"
         )
+    from arriero.models.checkpoint import read_format
+
     path = Path(model)
     stored = _STORED.get(read_format(path)) if path.is_dir() or path.suffix == ".gguf" else None
     return stored or ("bf16" if profile.bf16_pays else "fp32")

@@ -93,7 +93,7 @@ class Service:
     def bounds(self, batch: int | None = None) -> dict[str, float]:
         """Seconds that each of the three would take alone in a step: weights and kept values read, arithmetic done."""
         streams = self.batch if batch is None else batch
-        stream = self.coefficients.of("elementwise")
+        stream = self.coefficients.stream
         keys = self.workload.kv_token * (self.prompt + self.answer / 2)
         return {
             "weights": self._read() * stream,

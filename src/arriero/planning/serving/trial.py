@@ -20,8 +20,7 @@ from arriero.artifacts.hashing import sha256_json
 from arriero.cost.device import DeviceProfile, Rate
 from arriero.cost.time.coefficients import Coefficients
 from arriero.models.decoder_config import DecoderConfig
-from arriero.planning.counts.held import PACKED_BITS
-from arriero.planning.counts.subject import Held
+from arriero.planning.counts.subject import PACKED_BITS, Held
 from arriero.planning.estimate.device_source import Device
 from arriero.planning.estimate.model_source import ModelSource
 
@@ -134,22 +133,36 @@ def trial_in(rates: Mapping[str, Rate]) -> ServingTrial:
 
 
 def measure(
-    shape: Shape, *, budget_s: float = 20.0, clock: Callable[[], float] = time.perf_counter
+    shape: Shape, *, budget_s: float = 20.0, clock: Callable[[], float] = time.perf_counter, device: str = "cpu"
 ) -> dict[str, Rate]:  # fmt: skip
     """Run the model's shape at all points by turns until the budget is spent; the rates to keep in a device profile.
 
     Args:
         budget_s: wall seconds; drawing the weights and the first run of each point come on top.
+        device: cpu or cuda, where the model runs.
     """
     points = _points(shape.config)
     depths = _depths(shape)
-    runs = {depth: _Runs(shape, depth, points) for depth in depths}
+    runs = {depth: _Runs(shape, depth, points, device) for depth in depths}
     times: dict[tuple[int, Point], list[float]] = {(d, p): [] for d in depths for p in points}
     until = clock() + budget_s
     while clock() < until or min(map(len, times.values())) < _LEAST_STEPS:
         for (depth, point), seconds in times.items():
             seconds.append(runs[depth].seconds(point, clock))
     return _rates(shape, points, times)
+
+
+def step_seconds(
+    shape: Shape, batch: int, kept: int, *, budget_s: float = 5.0, clock: Callable[[], float] = time.perf_counter,
+    device: str = "cpu",
+) -> float:  # fmt: skip
+    """Median seconds of a real step of the whole model that gives each of ``batch`` answers a token beside ``kept``."""
+    point = Point(batch, 1, kept)
+    runs = _Runs(shape, shape.config.n_layers, [point], device)
+    times, until = [runs.seconds(point, clock)], clock() + budget_s
+    while clock() < until or len(times) < _LEAST_STEPS:
+        times.append(runs.seconds(point, clock))
+    return float(np.median(times))
 
 
 def _points(config: DecoderConfig) -> list[Point]:
@@ -218,14 +231,14 @@ def _at_depth(layers: int, point: Point, middle: dict[tuple[int, Point], float])
 class _Runs:
     """A model of one depth, its runner and a pool that holds whatever the points want."""
 
-    def __init__(self, shape: Shape, depth: int, points: list[Point]) -> None:
+    def __init__(self, shape: Shape, depth: int, points: list[Point], device: str = "cpu") -> None:
         import torch
 
         from arriero.inference.kv_pool import BLOCK, blocks_of
         from arriero.inference.memory import make_pool
         from arriero.inference.runners import make_runner
 
-        model = drawn_model(shape, depth)
+        model = drawn_model(shape, depth, device)
         self._vocab_size = shape.config.vocab_size
         most = max(p.rows * blocks_of(p.kept + p.tokens) for p in points)
         pool = make_pool(model, 1, most * BLOCK, "auto")
@@ -250,20 +263,26 @@ class _Runs:
             blocks = self._blocks[number * each : (number + 1) * each]
             rows.add(ids, point.kept, blocks, [point.tokens - 1])
         started = clock()
-        self._runner.run(rows).numpy().argmax(-1).tolist()
+        self._runner.run(rows).argmax(-1).tolist()
         return clock() - started
 
 
-def drawn_model(shape: Shape, depth: int) -> Decoder:
+def drawn_model(shape: Shape, depth: int, device: str = "cpu") -> Decoder:
     """A decoder of the shape with ``depth`` layers and random weights, held as the shape says."""
     import torch
 
     from arriero.compression.quantize import QuantizeSettings
     from arriero.compression.rounding import quantize_model
     from arriero.models.decoder import Decoder
+    from arriero.training.device_trial import draw_weights
 
-    model = Decoder(shape.config.model_copy(update={"n_layers": depth}))
-    model.init_weights(0)
+    config = shape.config.model_copy(update={"n_layers": depth})
+    with torch.device(device):
+        model = Decoder(config)
+    if device == "cpu":
+        model.init_weights(0)
+    else:  # a processor would take minutes over billions
+        draw_weights(model, torch.Generator(device).manual_seed(0))
     if shape.held in PACKED_BITS:
         scheme = QuantizeSettings(scheme=shape.held).weight_scheme(model.config)
         quantize_model(model, scheme, torch.bfloat16)

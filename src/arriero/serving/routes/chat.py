@@ -34,7 +34,7 @@ def chat_routes(service: Service) -> list[Endpoint]:
         ticket = await service.begin([asked], "messages")
         answer = ChatAnswer(
             Head(body.model, "chatcmpl-"),
-            Usage(len(talk.prompt), asked.n, service.cost_of(ticket, body.include_cost)),
+            Usage(len(talk.prompt), asked.n, service.cost_of(ticket.bill, body.include_cost)),
             service.tokenizer,
             [talk.reader() for _ in range(asked.n)],
             bool(body.logprobs),

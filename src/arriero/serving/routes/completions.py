@@ -56,7 +56,7 @@ def completion_routes(service: Service) -> list[Endpoint]:
         n = body.n or 1
         answer = CompletionAnswer(
             Head(body.model, "cmpl-"),
-            Usage(sum(map(len, prompts)), n, service.cost_of(ticket, body.include_cost)),
+            Usage(sum(map(len, prompts)), n, service.cost_of(ticket.bill, body.include_cost)),
             service.tokenizer,
             echoed(body, prompts),
             n,

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from arriero.errors import ArrieroError
 from arriero.inference.encoder_request import EncoderInput, EncoderRequest
-from arriero.serving.desk import EncoderDesk, Values
+from arriero.serving.desk import Answered, EncoderDesk
 from arriero.serving.endpoints import Endpoint
 from arriero.serving.errors import ApiError, bad_request
 from arriero.serving.schema.body import Body, parse
@@ -51,41 +51,45 @@ class _Vectors:
         body = await self._read(request, EmbeddingRequest)
         inputs = await _reading(lambda: self._desk.engine.read(body.inputs()), "input")
         asked = EncoderRequest("embed", tuple(inputs), body.dimensions)
+        found = await self._run(request, asked)
         data = [
             {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
-            for index, vector in enumerate(await self._run(request, asked))
+            for index, vector in enumerate(found.values)
         ]
-        return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": _usage(inputs)})
+        usage = self._usage(inputs, found, body.include_cost)
+        return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": usage})
 
     async def rerank(self, request: Request) -> Response:
         """The documents by how well they answer, the best first."""
         body = await self._read(request, RerankRequest)
         inputs = await _reading(lambda: self._desk.engine.read_pairs(body.query, body.documents), "documents")
-        scores = await self._run(request, EncoderRequest("rerank", tuple(inputs)))
+        answered = await self._run(request, EncoderRequest("rerank", tuple(inputs)))
+        scores = answered.values
         order = sorted(range(len(scores)), key=lambda index: -float(scores[index][0]))
         results: list[dict[str, Any]] = [
             {"index": index, "relevance_score": float(scores[index][0])} for index in order[: body.top_n]
         ]
         if body.return_documents:
             results = [{**found, "document": {"text": body.documents[found["index"]]}} for found in results]
-        return JSONResponse(
-            {"object": "list", "model": body.model, "results": results, "usage": _usage(inputs)}
-        )
+        usage = self._usage(inputs, answered, body.include_cost)
+        return JSONResponse({"object": "list", "model": body.model, "results": results, "usage": usage})
 
     async def classify(self, request: Request) -> Response:
         """The probabilities of each text's classes."""
         body = await self._read(request, ClassifyRequest)
         inputs = await _reading(lambda: self._desk.engine.read(body.inputs()), "input")
         labels = self._desk.engine.labels
+        answered = await self._run(request, EncoderRequest("classify", tuple(inputs)))
         data = [
             {
                 "index": index,
                 "label": labels[int(np.argmax(found))],
                 "probabilities": dict(zip(labels, map(float, found), strict=True)),
             }
-            for index, found in enumerate(await self._run(request, EncoderRequest("classify", tuple(inputs))))
+            for index, found in enumerate(answered.values)
         ]
-        return JSONResponse({"object": "list", "model": body.model, "data": data, "usage": _usage(inputs)})
+        usage = self._usage(inputs, answered, body.include_cost)
+        return JSONResponse({"object": "list", "model": body.model, "data": data, "usage": usage})
 
     async def _read(self, request: Request, kind: type[B]) -> B:
         body = parse(await read_body(request), kind)
@@ -99,10 +103,18 @@ class _Vectors:
             )
         return body
 
-    async def _run(self, request: Request, asked: EncoderRequest) -> Values:
+    async def _run(self, request: Request, asked: EncoderRequest) -> Answered:
         worker = self._service.worker
         worker.check_open()
         return await until_disconnect(request, self._desk.run(asked, worker.do))
+
+    def _usage(
+        self, inputs: Sequence[EncoderInput], answered: Answered, wanted: bool | None
+    ) -> dict[str, Any]:
+        tokens = sum(len(one.ids) for one in inputs)
+        usage: dict[str, Any] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        cost = self._service.cost_of(answered.bill, wanted)
+        return usage if cost is None else usage | {"cost": cost()}
 
 
 async def _reading(read: Callable[[], list[EncoderInput]], field: str) -> list[EncoderInput]:
@@ -118,8 +130,3 @@ def _written(vector: np.ndarray, form: str | None) -> Any:
     if form == "base64":
         return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode()
     return vector.tolist()
-
-
-def _usage(inputs: Sequence[EncoderInput]) -> dict[str, int]:
-    tokens = sum(len(one.ids) for one in inputs)
-    return {"prompt_tokens": tokens, "total_tokens": tokens}

@@ -59,7 +59,7 @@ class _Responses:
         )
         ticket = await service.begin([asked], "input")
         answer = ResponseAnswer(
-            _base(body), Usage(len(talk.prompt), 1, service.cost_of(ticket, body.include_cost)), service.tokenizer,
+            _base(body), Usage(len(talk.prompt), 1, service.cost_of(ticket.bill, body.include_cost)), service.tokenizer,
             body.logprobs(), talk.reader(),
         )  # fmt: skip
         kept = messages if body.store is not False else None

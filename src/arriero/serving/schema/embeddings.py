@@ -11,6 +11,7 @@ from arriero.serving.schema.sampling import TokenId
 
 MAX_TEXTS = 2048
 
+Cost = Annotated[bool | None, Field(description="put energy and money into the usage")]
 Ids = Annotated[list[TokenId], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -31,6 +32,7 @@ class EmbeddingRequest(Body):
     dimensions: int | None = Field(
         default=None, ge=1, lt=2**31, description="the first so many, at length 1 again"
     )
+    include_cost: Cost = None
 
     def inputs(self) -> list[str] | list[list[int]]:
         """The inputs as a list of texts, or of lists of ids."""
@@ -49,6 +51,7 @@ class RerankRequest(Body):
     documents: list[Text] = Field(min_length=1, max_length=MAX_TEXTS)
     top_n: int | None = Field(default=None, ge=1, lt=2**31, description="give only so many")
     return_documents: bool | None = Field(default=None, description="with their texts")
+    include_cost: Cost = None
 
 
 class ClassifyRequest(Body):
@@ -56,6 +59,7 @@ class ClassifyRequest(Body):
 
     model: str
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
+    include_cost: Cost = None
 
     def inputs(self) -> list[str]:
         """The inputs as a list."""

@@ -94,6 +94,9 @@ class Watchdog:
         """One line: which rank hangs, and where. Read from what the ranks that hang have written."""
         states = [state for state in map(self._read, range(self._world)) if state]
         busy = [state for state in states if not state["waiting"]]
+        silent = sorted(set(range(self._world)) - {state["rank"] for state in states})
+        if silent and not busy:  # a process that is stopped, or whose machine is gone, cannot write
+            return self._silence(silent, min(states, key=lambda state: state["at"]))
         blamed = busy or states
         if len(blamed) > 1 and not busy:
             return f"all {len(blamed)} ranks wait for each other since {blamed[0]['doing']}: see {self._stacks('*')}"
@@ -103,6 +106,13 @@ class Watchdog:
             f"rank {worst['rank']}{of} (process {worst['pid']} on {worst['host']}) has not moved for "
             f"{worst['seconds']:.0f} s in {worst['doing']}: it is at {worst['where']} (all threads: "
             f"{self._stacks(worst['rank'])})"
+        )
+
+    def _silence(self, silent: list[int], waiting: dict[str, Any]) -> str:
+        ranks = f"rank {silent[0]}" if len(silent) == 1 else "ranks " + ", ".join(map(str, silent))
+        return (
+            f"{ranks} of {self._world} said nothing: stopped, or its machine does not answer; rank {waiting['rank']} "
+            f"has waited for {waiting['seconds']:.0f} s in {waiting['doing']}, at {waiting['where']}"
         )
 
     def _watch(self) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from arriero.cost.turns import turns
 from arriero.training.objectives.linear_head import linear_loss_sum
 
 BLOCK_LOGITS = 1 << 22
@@ -150,8 +151,7 @@ class _BlockedLoss(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grads = [torch.zeros_like(p) for p in parameters]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, len(targets), rows):
-            block = slice(start, start + rows)
+        for block in turns(len(targets), rows):
             with torch.enable_grad():
                 h = hidden[block].detach().requires_grad_()
                 loss = _block_loss(head, h, targets[block], label_smoothing)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arriero.cost.turns import turns
 from arriero.models.layers.precision import product_dtype
 from arriero.products import linear, matmul, uses_onednn
 from arriero.training.objectives.base import SCORED_STEP, UNSCORED
 
-CACHED_SCORES = 1 << 21
-"""Scores whose softmax is taken at a time on a processor: 8 MiB in float32, which its caches hold."""
+CACHED_SCORES = 1 << 20
+"""Scores whose softmax is taken at a time on a processor: 4 MiB in float32, which its caches hold."""
 BLOCK_BYTES, MOST_ROWS = 1 << 27, 2048
 """Memory of the scores that are there at a time, and the rows from which on products get no faster."""
 
@@ -80,8 +81,7 @@ def _blocks(
     grad_hidden = torch.empty_like(hidden)
     grad_weight = weight.new_empty(0)
     grad_bias = weight.new_zeros(0) if bias is None else torch.zeros_like(bias)
-    for start in range(0, len(targets), rows):
-        block = slice(start, start + rows)
+    for block in turns(len(targets), rows):
         scored = targets[block] != UNSCORED
         errors = linear(hidden[block], table, low_bias)
         total += scores_to_errors(errors, targets[block].clamp(min=0)[:, None], scored[:, None])
@@ -109,8 +109,7 @@ def scores_to_errors(scores: Tensor, targets: Tensor, scored: Tensor) -> Tensor:
     """
     total = torch.zeros((), dtype=torch.float32, device=scores.device)
     step = len(scores) if scores.is_cuda else max(1, CACHED_SCORES // scores.shape[1])
-    for start in range(0, len(scores), step):
-        part = slice(start, start + step)
+    for part in turns(len(scores), step):
         wide, chosen = scores[part].float(), targets[part]
         shares = torch.softmax(wide, dim=1)
         # the highest share is never small, so its logarithm gives that of the softmax's denominator to the last digit

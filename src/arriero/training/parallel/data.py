@@ -29,16 +29,17 @@ class Root(nn.Module):
         return run()
 
 
-def shard(model: nn.Module, mesh: DeviceMesh) -> Root:
-    """Cut the model's parameters over ``mesh``, block by block; the rest is one group.
+def shard(model: nn.Module, mesh: DeviceMesh, root: nn.Module) -> None:
+    """Cut the model's parameters over ``mesh``, block by block; the rest is one group, that of ``root``.
 
     Gradients are summed, not averaged: the loss is divided by the weight of the whole step already.
+
+    Args:
+        root: holds the model and is called for each pass: a :class:`Root`, or a stage of a pipeline.
     """
     for block in _blocks(model):
         _summed(fully_shard(block, mesh=mesh))
-    root = Root(model)
     _summed(fully_shard(root, mesh=mesh, reshard_after_forward=False))
-    return root
 
 
 def _summed(module: FSDPModule) -> None:

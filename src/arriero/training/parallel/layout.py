@@ -121,16 +121,6 @@ def check_layout(layout: Layout, config: Any, objective: Objective, settings: Tr
             "parallel: this objective carries a state from sample to sample (streams), so its samples cannot be dealt "
             "to several processes; set stream to false, or train in one process"
         )
-    optimizer = getattr(settings, "optimizer", "adamw")
-    if (
-        optimizer != "adamw"
-        and (layout.sharded or layout.tensor > 1)
-        and layout.weight_parts > layout.pipeline
-    ):
-        raise ArrieroError(
-            f"parallel: {optimizer} works on whole matrices, which this layout cuts ({layout}); set optimizer to "
-            "adamw, or shard to none and tensor to 1"
-        )
     for name, wanted in (("compile", settings.compile), ("precision fp8", settings.precision == "fp8")):
         if wanted and layout.cuts:
             raise ArrieroError(
@@ -198,12 +188,6 @@ def _check_pipeline(layout: Layout, config: Any, objective: Objective) -> None:
     if config.n_layers % layout.pipeline:
         raise ArrieroError(
             f"parallel: {config.n_layers} layers cannot be cut over pipeline {layout.pipeline} evenly"
-        )
-    if layout.context > 1:
-        raise ArrieroError("parallel: pipeline and context together are not supported; set one of them to 1")
-    if layout.sharded:
-        raise ArrieroError(
-            "parallel: pipeline goes with shard none (each process holds its stage's weights whole); set shard to none"
         )
 
 

@@ -13,10 +13,11 @@ from torch import nn
 from arriero.errors import ArrieroError
 from arriero.training import randomness
 from arriero.training.objectives.base import Batch, Objective
+from arriero.training.optimizers.cut import Cut
 from arriero.training.parallel.data import Root, add_up, run_in, shard
 from arriero.training.parallel.grid import Grid
 from arriero.training.parallel.layout import Layout
-from arriero.training.parallel.pipeline import Pipeline, cut_blocks
+from arriero.training.parallel.pipeline import Pipeline, Stage, cut_blocks
 from arriero.training.parallel.shared import Loss, Share, SharedFlops, SharedObjective
 from arriero.training.parallel.team import RankDone, Sums, Team, seed_of
 from arriero.training.parallel.tensor import cut_decoder
@@ -52,13 +53,19 @@ class Many(Team):
         if layout.tensor > 1:
             self._partly_known = cut_decoder(cut, grid, first=not grid.place.pipeline, last=last)
         self._view = View(cut, grid, last) if layout.tensor * layout.context > 1 else cut
-        self._root: Root | None = shard(cut, grid.shard_mesh) if layout.sharded else None
+        stage = Stage(cut, grid) if layout.pipeline > 1 else None
+        self._root: Root | None = None
+        if layout.sharded and stage is not None:
+            shard(cut, grid.shard_mesh, stage)
+        elif layout.sharded:
+            self._root = Root(cut)
+            shard(cut, grid.shard_mesh, self._root)
         self._weights = Weights(model, cut, grid)
         self._least = max(settings.parallel.microbatches, layout.pipeline)
         self._pipeline = None
         self.recomputes = layout.pipeline == 1
-        if layout.pipeline > 1:
-            self._pipeline = Pipeline(cut, self._view, grid, settings.parallel.schedule, device)
+        if stage is not None:
+            self._pipeline = Pipeline(stage, self._view, grid, settings.parallel.schedule, device)
             self._tied_group = self._ends() if self._tied else None
 
     def _ends(self) -> dist.ProcessGroup | None:
@@ -159,6 +166,9 @@ class Many(Team):
 
     def spread(self, name: str, part: torch.Tensor) -> torch.Tensor:
         return self._weights.spread(name, part)
+
+    def cut(self, name: str) -> Cut | None:
+        return self._weights.cut(name)
 
     def check_whole(self, what: str) -> None:
         if self._layout.cuts:

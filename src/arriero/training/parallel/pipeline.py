@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from arriero.models.decoder import Decoder
 from arriero.models.layers.masks import segment_positions
 from arriero.training.objectives.base import Objective
+from arriero.training.parallel.context import GatheredAttention
 from arriero.training.parallel.grid import Grid
-from arriero.training.parallel.sequence import pad_right, padded_length
+from arriero.training.parallel.sequence import cut_batch, pad_right, padded_length
 from arriero.training.parallel.shared import Share, SharedObjective
 from arriero.training.parallel.view import View
 from arriero.training.precision import Precision, autocast
@@ -41,18 +44,28 @@ class NumberedBlocks(nn.Module):
 
 
 class Stage(nn.Module):
-    """One stage's part of a decoder: ids [B, T] or the stream [B, T, d] -> the stream, or at the end hidden vectors."""
+    """One stage's part of a decoder: ids [B, T] or the stream [B, T, d] -> the stream, or at the end hidden vectors.
 
-    def __init__(self, model: Decoder, first: bool) -> None:
+    With context parallelism T are this process' tokens, while ``segments`` are of whole sequences.
+    """
+
+    def __init__(self, model: Decoder, grid: Grid) -> None:
         super().__init__()
         self.model = model
-        self.first = first
+        self.first = grid.place.pipeline == 0
+        self.context = grid.context_group if grid.layout.context > 1 else None
 
     def forward(self, x: Tensor, segments: Tensor | None = None) -> Tensor:
-        positions = None if segments is None else segment_positions(segments)
+        attention = None
+        if self.context is not None:
+            attention = GatheredAttention(self.context, x.shape[1] * self.context.size(), segments)
+            positions = attention.positions(x.shape[0]).to(x.device)
+            segments = None
+        else:
+            positions = None if segments is None else segment_positions(segments)
         if self.first:
             x = self.model.embed(x, positions)
-        return self.model.body(x, positions=positions, segments=segments)
+        return self.model.body(x, positions=positions, segments=segments, cache=attention)
 
 
 def cut_blocks(model: Decoder, stage: int, of: int) -> None:
@@ -88,14 +101,14 @@ class Pipeline:
     """Runs the micro-batches of a step through the stages.
 
     Args:
-        model: this stage's part.
+        stage: this process' part, cut by FSDP where the layout says so.
         view: gives the head's losses in the last stage.
     """
 
-    def __init__(self, model: Decoder, view: Any, grid: Grid, schedule: str, device: torch.device) -> None:
+    def __init__(self, stage: Stage, view: Any, grid: Grid, schedule: str, device: torch.device) -> None:
         place, self._of = grid.place.pipeline, grid.layout.pipeline
         self._first, self._last = place == 0, place == self._of - 1
-        self._stage = Stage(model, self._first)
+        self._stage = stage
         self._view = view
         self._grid = grid
         self._device = device
@@ -110,8 +123,8 @@ class Pipeline:
         self, model: Any, objective: SharedObjective, batches: Sequence[Share], weight: int, precision: Precision
     ) -> dict[str, Tensor]:  # fmt: skip
         """As ``step.accumulate``; the sums are known in the last stage alone."""
-        ids, segments = self._stacked(batches)
-        self._pending, self._scale, self._figures = list(batches), 1 / weight, {}
+        ids, segments, self._pending = self._stacked(batches, together=True)
+        self._scale, self._figures = 1 / weight, {}
         self._objective = objective.inner
         schedule = self._schedule(len(batches), ids, segments is not None)
         others = {} if segments is None else {"segments": segments}
@@ -127,28 +140,53 @@ class Pipeline:
 
     def evaluate(self, objective: Objective, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss sum and figures of one micro-batch, without gradients; known in the last stage alone."""
-        ids, segments = self._stacked([share])
+        ids, segments, [share] = self._stacked([share])
         group, rank = self._grid.pipeline_group, self._grid.place.pipeline
         x = ids
         if not self._first:
             x = torch.empty(*ids.shape, self._stage.model.config.d_model, device=ids.device)
             dist.recv(x, group=group, group_src=rank - 1)
         x = self._stage(x, segments)
-        if not self._last:
+        if self._last:
+            found = objective.loss_sum(_Received(self._view, x), share.part)
+        else:
             dist.send(x.float().contiguous(), group=group, group_dst=rank + 1)
-            return x.new_zeros((), dtype=torch.float32), {}
-        return objective.loss_sum(_Received(self._view, x), share.part)
+            found = x.new_zeros((), dtype=torch.float32), {}
+        if isinstance(self._stage, FSDPModule):
+            self._stage.reshard()  # no backward pass will do it
+        return found
 
-    def _stacked(self, batches: Sequence[Share]) -> tuple[Tensor, Tensor | None]:
-        """(ids, segments) of all micro-batches as [n B, T], padded to the same B and T: stages agree on one shape."""
-        parts = [share.part for share in batches]
-        rows = max(part.ids.shape[0] for part in parts)
-        length = max(part.ids.shape[1] for part in parts)
-        length = padded_length(length, self._grid.layout.length_step)
-        ids = torch.cat([_filled(part.ids, rows, length, 0) for part in parts])
-        if parts[0].segments is None:
-            return ids, None
-        return ids, torch.cat([_filled(part.segments, rows, length, -1) for part in parts])
+    def _stacked(
+        self, batches: Sequence[Share], *, together: bool = False
+    ) -> tuple[Tensor, Tensor | None, list[Share]]:
+        """(ids, segments, shares) of all micro-batches as [n B, T], padded to the same B and T: stages agree on one shape.
+
+        Args:
+            together: where weights are cut by FSDP, all pipelines take one shape. A new shape is tried out beforehand,
+                which gathers weights, so all must try it in the same step.
+        """
+        layout, context = self._grid.layout, self._grid.place.context
+        rows = max(share.whole.ids.shape[0] for share in batches)
+        length = max(share.whole.ids.shape[1] for share in batches)
+        segmented = any(share.part.segments is not None for share in batches)
+        if together and layout.sharded:
+            sizes = torch.tensor([rows, length, int(segmented)], device=self._device)
+            dist.all_reduce(sizes, dist.ReduceOp.MAX)
+            rows, length, segmented = sizes.tolist()
+        length = padded_length(length, layout.length_step)
+        shares = list(batches)
+        if layout.context > 1:  # pieces of sequences that are all of this length
+            shares = [
+                replace(one, part=cut_batch(one.whole, context, layout.context, length)) for one in batches
+            ]
+        ids = torch.cat([_filled(one.part.ids, rows, length // layout.context, 0) for one in shares])
+        if not segmented:
+            return ids, None, shares
+        numbers = (
+            torch.zeros_like(one.whole.ids) if one.part.segments is None else one.part.segments
+            for one in shares
+        )
+        return ids, torch.cat([_filled(one, rows, length, -1) for one in numbers]), shares
 
     def _schedule(self, count: int, ids: Tensor, segmented: bool) -> Any:
         """One for each shape: the first step of a schedule settles the shapes that are sent."""

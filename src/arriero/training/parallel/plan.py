@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from arriero.cost import Estimate, Quantity
@@ -14,8 +15,46 @@ from arriero.training.settings import TrainSettings
 
 _SLOWER = 1.5
 """The most that processes which share one machine's cores are taken to lose by waiting for each other."""
-_STATE_OF_WEIGHTS = 3
-"""Bytes of AdamW's state with the weights, over those of the weights."""
+_STATE_OF_WEIGHTS = {"adamw": 3.0, "muon": 2.0, "adafactor": 1.0}
+"""Bytes of an optimizer's state with the weights, over those of the weights."""
+_ORTHOGONAL_BYTES = 4 + 3 * 2
+"""Bytes of each element of a whole matrix while Muon works on it: itself in fp32, and three in bf16."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What an optimizer that needs whole matrices has of those that are cut, in one process.
+
+    Attributes:
+        held: most bytes that are alive besides the state.
+        sent: bytes that a step's update gathers or adds up.
+    """
+
+    held: float = 0.0
+    sent: float = 0.0
+
+
+def gathered(config: Any, settings: TrainSettings, layout: Layout) -> Gathered:
+    """Of Muon, which puts one matrix together at a time, and Adafactor, which adds up the sums of rows and columns."""
+    if settings.optimizer == "adamw" or not (layout.sharded or layout.tensor > 1):
+        return Gathered()
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from arriero.models.checkpoint import build_model
+    from arriero.training.optimizers.roles import parameter_roles
+
+    with FakeTensorMode():
+        model = build_model(config)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    if settings.optimizer == "adafactor":
+        sums = [4.0 * (shape[-2] + shape[-1]) for shape in shapes.values() if len(shape) > 1]
+        return Gathered(max(sums, default=0.0), sum(sums) / layout.pipeline)
+    sizes = [
+        shapes[name].numel()
+        for name, role in parameter_roles(model).items()
+        if role == "matrix" and len(shapes[name]) == 2
+    ]
+    return Gathered(_ORTHOGONAL_BYTES * max(sizes, default=0), 4.0 * sum(sizes) / layout.pipeline)
 
 
 def planned_layout(config: Any, objective: Objective, settings: TrainSettings) -> Layout:
@@ -30,7 +69,14 @@ def planned_layout(config: Any, objective: Objective, settings: TrainSettings) -
 
 
 def divided(
-    estimate: Estimate, layout: Layout, *, state_bytes: float, peak_bytes: float, device_bytes: float
+    estimate: Estimate,
+    layout: Layout,
+    *,
+    state_bytes: float,
+    peak_bytes: float,
+    device_bytes: float,
+    optimizer: str = "adamw",
+    gathered_bytes: float = 0.0,
 ) -> Estimate:
     """The estimate of one process of a layout, from that of a process alone.
 
@@ -41,14 +87,15 @@ def divided(
     Args:
         state_bytes: weights and optimizer state; peak_bytes: the most that lives in a step, state and gradients too.
         device_bytes: what a process takes before anything is allocated.
+        gathered_bytes: what the optimizer has of whole matrices (:func:`gathered`).
     """
     if layout.size == 1:
         return estimate
-    weights = state_bytes / _STATE_OF_WEIGHTS
+    weights = state_bytes / _STATE_OF_WEIGHTS[optimizer]
     held = (state_bytes + weights) / layout.weight_parts
     step = max(0.0, peak_bytes - state_bytes - weights)
-    low = device_bytes + held + step / (layout.tensor * layout.context)
-    high = device_bytes + (held + step + (weights if layout.sharded else 0.0)) * 1.3
+    low = device_bytes + held + max(step / (layout.tensor * layout.context), gathered_bytes)
+    high = device_bytes + (held + max(step, gathered_bytes) + (weights if layout.sharded else 0.0)) * 1.3
     memory = Quantity(
         value=(low + high) / 2, low=low, high=high, unit="B", basis="modelled",
         source=f"a process of {layout}: state over {layout.weight_parts}, activations between a share and all",

@@ -11,6 +11,7 @@ from torch import nn
 
 from arriero.training.objectives.base import Batch, Objective
 from arriero.training.optimizers.clipping import clip_gradients
+from arriero.training.optimizers.cut import Cut
 from arriero.training.parallel.layout import check_layout, check_started, layout_of
 from arriero.training.parallel.world import join, world
 from arriero.training.precision import Precision
@@ -90,6 +91,10 @@ class Team:
     def spread(self, name: str, part: torch.Tensor) -> torch.Tensor:
         """``part``, of parameter ``name`` or of its optimizer state, as a checkpoint sees it: where it lies in the whole."""
         return part
+
+    def cut(self, name: str) -> Cut | None:
+        """How this process' part of parameter ``name`` lies in the whole; None: it has all of it."""
+        return None
 
     def check_whole(self, what: str) -> None:
         """

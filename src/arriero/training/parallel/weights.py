@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Placement
 
+from arriero.training.parallel.cut import DTensorCut
 from arriero.training.parallel.grid import Grid
 
 
@@ -68,6 +69,12 @@ class Weights:
         for placement, size in sizes:
             parts *= size if _cuts(placement) else 1
         return everyone // parts
+
+    def cut(self, name: str) -> DTensorCut | None:
+        """How the part of a parameter lies in the whole; None where it is not cut."""
+        source = self._cut.get(name)
+        parts = isinstance(source, DTensor) and any(map(_cuts, source.placements))
+        return DTensorCut(source) if parts else None
 
     def spread(self, name: str, part: Tensor) -> Tensor:
         """``part`` as a DTensor that shares its memory, where it is cut as the parameter ``name`` is."""

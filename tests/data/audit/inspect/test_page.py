@@ -30,13 +30,6 @@ SCRIPTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    page = Page(tmp_path_factory.mktemp("profile"))
-    yield page
-    page.close()
-
-
 @pytest.fixture
 def page(browser: Page, server: InspectServer) -> Iterator[Page]:
     browser.renew()
@@ -134,7 +127,8 @@ def test_a_threshold_is_moved_by_keys_and_by_pointer(page: Page, server: Inspect
         )
     page.wait("Number(document.querySelector('.handle').getAttribute('aria-valuenow')) > 50")
     page.wait("document.querySelector('.moved').textContent.includes('would fall out')")
-    page.ask("[...document.querySelectorAll('.quiet')].find(e => e.textContent.includes('fall out')).click()")
+    link = "[...document.querySelectorAll('.quiet')].find(e => e.textContent.includes('fall out'))"
+    page.wait(f"(found => found && (found.click(), true))({link})")  # it is drawn anew with each move
     page.wait("document.querySelector('.list')")
     assert "kept" in text(page, ".list .chip")
     go(page, "#figures?figure=f_words", ".bar-row button")
