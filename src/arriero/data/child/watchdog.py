@@ -19,6 +19,8 @@ from arriero.data.child.serve import ANSWER, REQUEST
 from arriero.errors import ArrieroError
 
 _START_SECONDS = 120
+_SILENT_SECONDS = 60.0
+"""On top of 20 times what a request is given: a child that says nothing for so long was stopped."""
 _PIPE_BYTES = 1 << 20
 _START = "import sys; sys.path[:] = {path!r}; from {module} import main; main({arguments})"
 
@@ -131,8 +133,8 @@ class Watchdog:
 def _exchange(child: subprocess.Popen[bytes], data: bytes, seconds: float) -> tuple[int, bytes]:
     assert child.stdin is not None
     assert child.stdout is not None
-    # The child's own timer counts CPU time; this one only catches a child that was stopped.
-    until = time.monotonic() + 60 + 20 * seconds
+    # the child's own timer counts CPU time; this one only catches a child that was stopped
+    until = time.monotonic() + _SILENT_SECONDS + 20 * seconds
     _write(child.stdin.fileno(), REQUEST.pack(len(data), max(int(seconds * 1000), 1)) + data, until)
     status, size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, until))
     return status, _read(child.stdout.fileno(), size, until)
