@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arriero.training.optimizers.closure import loss_of
 from arriero.training.optimizers.cut import Cut
 
 
@@ -55,10 +56,7 @@ class Adafactor(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from arriero.training.optimizers.adamw import make_adamw
+from arriero.training.optimizers.closure import loss_of
 from arriero.training.optimizers.cut import Cut
 from arriero.training.settings import TrainSettings
 
@@ -43,10 +44,7 @@ class CutMuon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -109,10 +107,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for part in self._parts:
             part.step()
         return loss
