@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -99,3 +104,52 @@ def test_one_process_walks_and_all_train(tmp_path: Path, cli_environment: dict[s
     assert not list((tmp_path / "new" / "artifacts").iterdir()), "refused before anything ran"
     wrong = call(TORCHRUN, "run", "pair.yaml", "--out", "new", "--set", "base.parallel={context: 3}")
     assert "does not divide the 2 processes" in wrong.stderr
+
+
+def _updates(out: Path) -> int:
+    """Optimizer updates that an unfinished run has logged."""
+    logs = [log.read_text() for log in out.glob("artifacts/.base-*.state/metrics.jsonl")]
+    return max((log.count('"grad_norm"') for log in logs), default=0)
+
+
+def _children(pid: int) -> list[int]:
+    found = (task.read_text().split() for task in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for children in found for child in children]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_run_goes_on(tmp_path: Path, cli_environment: dict[str, str]) -> None:
+    """A scheduler's SIGTERM, to torchrun and later to one process of the group: each time all stop after the same step,
+    with a checkpoint, and the same command goes on, at last to the bits of a run that nobody stopped."""
+    write_recipe(tmp_path)
+    more = ["--set", "base.duration=40 steps", "--set", "base.checkpoint_every=1000 steps"]
+
+    def start(out: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*TORCHRUN, "run", "pair.yaml", "--out", out, *more], cwd=tmp_path,
+            env={**cli_environment, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    reached = 0
+    for to in ("torchrun", "last process"):
+        with start("stopped") as stopped:
+            deadline = time.monotonic() + 200
+            while _updates(tmp_path / "stopped") < reached + 5 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.kill(stopped.pid if to == "torchrun" else max(_children(stopped.pid)), signal.SIGTERM)
+            said = stopped.communicate(timeout=100)[1]
+        assert stopped.returncode != 0
+        step = re.search(r"stopped at step (\d+) of 40; the same command goes on from there", said)
+        assert step is not None and reached + 5 <= int(step[1]) < 40, said[-2000:]
+        reached = int(step[1])
+        (state,) = (tmp_path / "stopped").glob(f"artifacts/.base-*.state/checkpoint-{reached:08d}")
+        assert (state / "complete.json").exists()
+    for out in ("stopped", "whole"):
+        with start(out) as process:
+            said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said[-3000:]
+    went_on, whole = (
+        load_file(tmp_path / out / "base" / "model.safetensors") for out in ("stopped", "whole")
+    )
+    assert all(torch.equal(went_on[name], value) for name, value in whole.items())
