@@ -55,3 +55,19 @@ def test_a_source_that_fills_no_window_is_said_to_be_left_out() -> None:
     assert any("tiny: 7 tokens fill no window" in line for line in found.lines())
     nothing = account(spec({"a": 3, "b": 4}, {"a": 0.5, "b": 0.5}), "print", 10, 0)
     assert nothing.windows == 0
+
+
+def test_copies_within_a_source_are_repeats() -> None:
+    """Of 2,001 tokens a quarter stand in second copies of documents."""
+    split = {"train": TokenSplitSpec(documents=10, tokens=2001, bytes=9, repeated=500)}
+    plain = {"train": TokenSplitSpec(documents=10, tokens=2001, bytes=9)}
+    mixture = {
+        "copied": MixedSourceSpec(share=0.5, splits=split),
+        "new": MixedSourceSpec(share=0.5, splits=plain),
+    }
+    found = account(TokensSpec(vocab_size=300, splits={}, mixture=mixture, pass_epochs=1.0), "print", 10, 0)
+    copied, new = found.sources["copied"], found.sources["new"]
+    assert (copied.copies, new.copies) == (500, 0)
+    assert copied.unique == pytest.approx(0.75 * min(copied.taken, 2000), rel=1e-3)
+    assert new.unique == min(new.taken, 2000)
+    assert copied.unique + copied.repeated == copied.taken

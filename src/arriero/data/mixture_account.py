@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from arriero.data.mixed_windows import pass_length
 from arriero.data.mixture import MixedOrder
-from arriero.stage import TokensSpec
+from arriero.stage import TokenSplitSpec, TokensSpec
 
 ACCOUNT_FILE = "account.json"
 _TRAIN = "train"
@@ -22,11 +22,14 @@ class SourceAccount(BaseModel):
     achieved: float
     """The share of the windows that training takes, by the order in which it takes them."""
     tokens: int
-    """What the source has, by the mixture's tokenizer."""
+    """What the source has, by the mixture's tokenizer, copies of up-weighted documents counted."""
+    copies: int
+    """Of them, in second and further copies of documents."""
     taken: int
     """Targets in the windows that a pass takes, repeats counted."""
     unique: int
-    """Of them, those that are taken for the first time."""
+    """Of them, those that are taken for the first time. Copies within a source are repeats too, by their share of it;
+    where a pass takes only a part of such a source, a little more of it is new than this says."""
     repeated: int
     epochs: float
     """How often a pass takes the source on the average."""
@@ -58,7 +61,8 @@ def account(spec: TokensSpec, tokenizer: str, context_length: int, seed: int) ->
 
     A source that fills no window is left out by training: its achieved share is 0, and the others share its part.
     """
-    tokens = {name: source.splits[_TRAIN].tokens for name, source in spec.mixture.items()}
+    splits = {name: source.splits[_TRAIN] for name, source in spec.mixture.items()}
+    tokens = {name: split.tokens for name, split in splits.items()}
     sizes = {name: max(own - 1, 0) // context_length for name, own in tokens.items()}
     used = [name for name, size in sizes.items() if size]
     taken = dict.fromkeys(tokens, 0)
@@ -71,7 +75,7 @@ def account(spec: TokensSpec, tokenizer: str, context_length: int, seed: int) ->
         taken.update(zip(used, order.before(windows), strict=True))
     sources = {
         name: _of_source(
-            spec.mixture[name].share, tokens[name], sizes[name], taken[name], windows, context_length
+            spec.mixture[name].share, splits[name], sizes[name], taken[name], windows, context_length
         )
         for name in tokens
     }
@@ -80,12 +84,15 @@ def account(spec: TokensSpec, tokenizer: str, context_length: int, seed: int) ->
     )
 
 
-def _of_source(share: float, own: int, size: int, taken: int, windows: int, length: int) -> SourceAccount:
-    unique = min(taken, size)
+def _of_source(
+    share: float, own: TokenSplitSpec, size: int, taken: int, windows: int, length: int
+) -> SourceAccount:
+    once = min(taken, size) * length
+    unique = once - round(once * own.repeated / own.tokens) if own.tokens else 0
     return SourceAccount(
-        target=share, achieved=taken / windows if windows else 0.0, tokens=own, taken=taken * length,
-        unique=unique * length, repeated=(taken - unique) * length, epochs=taken / size if size else 0.0,
-        wasted=max(own - 1 - size * length, 0),
+        target=share, achieved=taken / windows if windows else 0.0, tokens=own.tokens, copies=own.repeated,
+        taken=taken * length, unique=unique, repeated=taken * length - unique,
+        epochs=taken / size if size else 0.0, wasted=max(own.tokens - 1 - size * length, 0),
     )  # fmt: skip
 
 
