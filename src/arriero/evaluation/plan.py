@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,15 +74,17 @@ def plan_evaluation(settings: EvaluateSettings, specs: Specs, device: DeviceProf
     models: list[ModelSpec] = specs["models"]
     needed = ["train"] if reference_orders(settings) else []
     heldout = _heldout(settings, planned_split(tokens, settings.split, *needed), tokens.vocab_size)
-    traced = flops = peak = 0.0
+    traced = of_documents = flops = peak = 0.0
     ngrams = [model for model in models if is_ngram(model)]
     for model in (model for model in models if not is_ngram(model)):
         config = config_of(model.config)
-        for load in _loads(settings, heldout, config):
+        for number, load in enumerate(_loads(settings, heldout, config)):
             found = forward_pass(config, model.format, load.rows, load.length, device)
             traced, flops = traced + load.passes * found.seconds, flops + load.passes * found.flops
+            of_documents += load.passes * found.seconds if number == 0 else 0.0
             peak = max(peak, found.peak_bytes)
-    seconds = [timed(traced, device), *_reference_seconds(settings, tokens, heldout, device)]
+    doubt = length_doubt(heldout.documents) * (of_documents / traced if traced else 0.0)
+    seconds = [timed(traced, device, doubt), *_reference_seconds(settings, tokens, heldout, device)]
     if ngrams:
         seconds.append(_ngram_seconds(len(ngrams), heldout, device))
         peak = max(peak, *(_LOADED_NGRAM * model.weight_bytes for model in ngrams))
@@ -157,12 +160,22 @@ def _loads(settings: EvaluateSettings, heldout: Heldout, config: Any) -> list[Lo
     return loads
 
 
-def timed(traced: float, device: DeviceProfile) -> Quantity:
-    """Seconds of passes whose priced traces come to ``traced``, by the probe's ratio of real to priced."""
+def length_doubt(documents: int) -> float:
+    """Half-width of an 80 % interval for the tokens of so many documents, as a share, where only the mean length of those
+    that they are drawn from is known: lengths are taken to be exponentially distributed, their number to be a draw."""
+    return 1.28 * math.sqrt(2 / max(1, documents))
+
+
+def timed(traced: float, device: DeviceProfile, doubt: float = 0.0) -> Quantity:
+    """Seconds of passes whose priced traces come to ``traced``, by the probe's ratio of real to priced.
+
+    Args:
+        doubt: half-width of the band of how much there is to pass, as a share.
+    """
     ratio = forward_ratio(device)
     if ratio is None:
         return Quantity.band(traced, 1.0, "s", "modelled", "traced passes; no real pass was measured here")
-    spread = (1 + ratio.spread) * (1 + _MODEL_ERROR) - 1
+    spread = (1 + ratio.spread) * (1 + _MODEL_ERROR) * (1 + doubt) - 1
     source = (
         f"traced passes x {ratio.per_s:.2f}, the ratio of a real pass to its priced trace on this machine"
     )
