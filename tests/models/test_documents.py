@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arriero.models.decoder import Decoder
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.layers.attention import attend
-from arriero.models.layers.documents import LEAST_TOKENS, Documents
+from arriero.models.layers.documents import LEAST_TOKENS, Documents, FirstKeys
 from arriero.models.layers.masks import segment_mask
 
 LENGTH = 192
@@ -89,3 +89,57 @@ def test_a_number_that_comes_back_needs_a_mask() -> None:
 
 def test_many_tiny_documents_keep_their_mask() -> None:
     assert Documents.of(torch.arange(LENGTH)[None] // (LEAST_TOKENS // 2)) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    cuts=st.lists(st.lists(st.integers(1, LENGTH - 1), max_size=9), min_size=1, max_size=3),
+    wide=st.booleans(),
+)
+def test_first_keys_do_what_their_mask_does(cuts: list[list[int]], wide: bool) -> None:
+    """In bfloat16 (natively, where the processor has it) and where a mask must be made of them."""
+    segments = rows_of(cuts)
+    first = FirstKeys.of(segments)
+    assert first is not None
+    dtype = torch.float64 if wide else torch.bfloat16
+    assert torch.equal(first.mask(dtype), segment_mask(segments, dtype))
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(len(cuts), h, LENGTH, 16, generator=generator).to(dtype).requires_grad_()
+        for h in (4, 2, 2)
+    )
+    found, wanted = attend(q, k, v, first), attend(q, k, v, segment_mask(segments, dtype))
+    gradient = torch.randn(found.shape, generator=generator).to(dtype)
+    both = [[out, *torch.autograd.grad(out, [q, k, v], gradient)] for out in (found, wanted)]
+    for a, b in zip(*both, strict=True):
+        assert (a - b).norm() <= (1e-9 if wide else 0.01) * b.norm()
+
+
+def test_first_keys_of_numbers_that_do_not_come_back() -> None:
+    assert FirstKeys.of(torch.tensor([[0, 0, 1, 0]])) is None
+    assert FirstKeys.of(torch.tensor([[3, 3, -1], [3, 4, 4]])).first.tolist() == [[0, 0, 2], [0, 1, 1]]  # type: ignore[union-attr]
+
+
+def test_short_rows_in_bfloat16_are_packed_the_same_way_with_and_without_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = DecoderConfig(
+        vocab_size=61, d_model=64, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, context_length=LENGTH
+    )
+    made = Decoder(config)
+    made.init_weights(0)
+    segments = rows_of([[50, 60], [90]])
+    ids = torch.randint(0, 61, segments.shape, generator=torch.Generator().manual_seed(0))
+
+    def step() -> list[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            out = made.hidden(ids, segments=segments)
+        out.float().square().sum().backward()
+        found = [p.grad for p in made.parameters() if p.grad is not None]
+        made.zero_grad()
+        return [out.detach(), *found]
+
+    native = step()
+    monkeypatch.setenv("ARRIERO_NATIVE", "0")
+    for a, b in zip(native, step(), strict=True):
+        assert (a - b).norm() <= 0.03 * b.norm()

@@ -64,6 +64,8 @@ def describe(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -
         return _attention(func, args, kwargs, 1)
     if name.startswith("_fused_") and name.endswith(("adamw_", "adam_", "sgd_", "adagrad_")):
         return Work("optimizer", m=sum(p.numel() for p in args[0]))
+    if name.removesuffix("_backward") == "causal_attention":
+        return _causal(func, args, kwargs, out)
     if func.overloadpacket in flop_registry:  # convolutions, grouped products: torch's own formula
         return Work("matmul", flops=float(flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)))
     return Work("other")
@@ -150,6 +152,15 @@ def _attention(func: Any, args: Sequence[Any], kwargs: dict[str, Any], first: in
     if first:
         return Work("attention_backward", queries, features, keys, heads, _BACKWARD * forward)
     return Work("attention", queries, features, keys, heads, forward)
+
+
+def _causal(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Work:
+    """The native attention (``models/layers/native_attention.py``, which says how much it works out): as fast as products."""
+    query = args[int(func._schema.name.endswith("_backward"))]
+    flops = float(flop_registry[func.overloadpacket](*args, **kwargs, out_val=out))
+    return Work(
+        "matmul", query.shape[2], query.shape[3], query.shape[2], query.shape[0] * query.shape[1], flops
+    )
 
 
 def traffic(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> int:

@@ -17,12 +17,13 @@ from arriero.models.decoder_config import DecoderConfig
 from arriero.models.initialise import initialise
 from arriero.models.layers.attention import EXPLICIT_LENGTH, Attention, Places
 from arriero.models.layers.block import Block
-from arriero.models.layers.documents import Documents
+from arriero.models.layers.documents import Documents, FirstKeys
 from arriero.models.layers.embedding import Embedding
 from arriero.models.layers.feedforward import FeedForward
 from arriero.models.layers.known import values_known
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.masks import AttentionRule, causal_mask, segment_mask, segment_positions
+from arriero.models.layers.native_attention import takes_documents
 from arriero.models.layers.norm import LayerNorm, make_norm
 from arriero.models.layers.positions import sinusoidal
 from arriero.models.layers.precision import product_dtype
@@ -67,8 +68,12 @@ def by_document(config: DecoderConfig, length: int, dtype: torch.dtype) -> bool:
 
     Where scores are worked out whole (short rows in bfloat16), one call for all is faster.
     """
-    plain = config.positions not in _ATTENTION and config.sliding_window is None and not config.top_query
-    return plain and (dtype != torch.bfloat16 or length > EXPLICIT_LENGTH)
+    return _plain(config) and (dtype != torch.bfloat16 or length > EXPLICIT_LENGTH)
+
+
+def _plain(config: DecoderConfig) -> bool:
+    """Nothing else than causality and documents decides who sees whom."""
+    return config.positions not in _ATTENTION and config.sliding_window is None and not config.top_query
 
 
 class Decoder(nn.Module):
@@ -187,7 +192,7 @@ class Decoder(nn.Module):
             x = self.embedding_norm(x)
         return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
 
-    def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | Documents | None:
+    def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | Documents | FirstKeys | None:
         """One mask for all blocks, or their documents; None: plain causality."""
         rule: AttentionRule | None = self.blocks[0].attention.rule
         if segments is not None:
@@ -200,8 +205,18 @@ class Decoder(nn.Module):
                 documents = Documents.of(segments)
                 if documents is not None:
                     return documents
+            elif not compiled and self._first_keys_serve(x):
+                first = FirstKeys.of(segments)
+                if first is not None:
+                    return first
             return segment_mask(segments, product_dtype(x), rule)
         return None if rule is None else causal_mask(x.shape[1], rule, product_dtype(x), x.device)
+
+    def _first_keys_serve(self, x: Tensor) -> bool:
+        """True where the native attention takes short rows of documents."""
+        dtype, config = product_dtype(x), self.config
+        short = _plain(config) and not by_document(config, x.shape[1], dtype)
+        return short and x.device.type == "cpu" and takes_documents(config.head_dim, dtype)
 
     def head_table(self) -> tuple[Tensor, Tensor | None]:
         """Weight [vocab_size, d_model] and bias of the head, by which a loss can write its gradient out."""

@@ -31,6 +31,7 @@ from arriero.models.layers.known import values_known
 Recompute = Literal["none", "selective", "full"]
 _WEIGHTS = {"mm": 1, "addmm": 2, "linear": 1, "_linear_pointwise": 1, "_scaled_mm": 1}
 """Products with a weight, and which of their arguments it is. Those between activations (bmm) are made again."""
+_ATTENTION = ("_scaled_dot_product", "causal_attention")
 _NARROW = 2.0
 """A product widens or narrows when its widths differ by more than this factor."""
 
@@ -110,7 +111,7 @@ def _selective() -> Any:
 def _policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
     name = getattr(operation, "_schema", None)
     short = name.name.split("::")[1] if name is not None else ""
-    keep = short.startswith("_scaled_dot_product") or (short in _WEIGHTS and _level(args[_WEIGHTS[short]]))
+    keep = short.startswith(_ATTENTION) or (short in _WEIGHTS and _level(args[_WEIGHTS[short]]))
     return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
 
 

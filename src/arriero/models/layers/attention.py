@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arriero.models.layers.documents import Documents
+from arriero.models.layers.documents import Documents, FirstKeys
 from arriero.models.layers.explicit_attention import attend_explicit
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.masks import AttentionRule
+from arriero.models.layers.native_attention import attend_causal, takes
 from arriero.models.layers.positions import alibi_slopes
 from arriero.models.layers.rotary import rotate
 from arriero.models.protocol import AttentionCache
@@ -72,7 +73,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         places: Places = None,
-        mask: Tensor | Documents | None = None,
+        mask: Tensor | Documents | FirstKeys | None = None,
         cache: AttentionCache | None = None,
     ) -> Tensor:
         """x [B, T, d_model] -> [B, T, d_model].
@@ -143,7 +144,7 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Tensor | Documents | None,
+    mask: Tensor | Documents | FirstKeys | None,
     causal: bool = True,
     scale: float | None = None,
 ) -> Tensor:
@@ -151,13 +152,20 @@ def attend(
 
     Args:
         mask: additive, broadcastable to [B, H, T, S]; with ``causal`` and T = S it must hold causality. Or the documents
-            of the rows: attention stays inside each, causal or not.
+            of the rows: attention stays inside each, causal or not (told by first keys it is causal).
         causal: token t sees none but keys 0 .. t.
         scale: of the scores, by default Dh^-1/2.
     """
     if isinstance(mask, Documents):
         return _attend_documents(q, k, v, mask, causal, scale)
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= EXPLICIT_LENGTH:
+    short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= EXPLICIT_LENGTH
+    if short and causal and not isinstance(mask, Tensor):
+        factor = q.shape[-1] ** -0.5 if scale is None else scale
+        if takes(q, k, v, factor):
+            return attend_causal(q, k, v, factor, mask)
+    if isinstance(mask, FirstKeys):
+        mask = mask.mask(q.dtype)
+    if short:
         return attend_explicit(q, k, v, mask, causal, scale)
     alone, grouped = causal and mask is None, q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(

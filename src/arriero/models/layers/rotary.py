@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from arriero.errors import ArrieroError
 from arriero.models.decoder_config import RopeScaling
+from arriero.models.layers import native_rotary
 from arriero.models.layers.rope_scaling import scaled_frequencies
 
 
@@ -82,6 +83,8 @@ class Rotary(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn pair (i, i + width/2) of the first ``width`` dimensions of x [B, H, T, head_dim]; keeps x's dtype."""
+    if native_rotary.takes(x, cos, sin):
+        return native_rotary.rotate(x, cos, sin)
     width = cos.shape[-1]
     if width < x.shape[-1]:
         turned: Tensor = _Rotate.apply(x[..., :width], cos, sin)

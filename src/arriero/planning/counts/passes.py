@@ -18,7 +18,14 @@ from arriero.training.objectives.head import head_parameters
 from arriero.training.precision import autocast
 from arriero.training.recompute import wrap_blocks
 
-BETWEEN_ACTIVATIONS = ("bmm", "baddbmm", "baddbmm_", "addbmm")
+BETWEEN_ACTIVATIONS = (
+    "bmm",
+    "baddbmm",
+    "baddbmm_",
+    "addbmm",
+    "causal_attention",
+    "causal_attention_backward",
+)
 """Batched products: scores and mixing of values where they are worked out whole. No weight is in them."""
 _VECTOR = ("mv", "addmv", "dot", "vdot")
 """Products with a vector: arithmetic that waits for memory."""

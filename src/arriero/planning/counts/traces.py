@@ -19,6 +19,7 @@ from arriero.artifacts.commit import write_bytes_atomic
 from arriero.artifacts.hashing import sha256_json
 from arriero.cost.device import profile_path
 from arriero.models.config import ModelConfig
+from arriero.native import library
 from arriero.planning.counts.subject import Subject
 from arriero.products import float32_library
 
@@ -54,6 +55,7 @@ def _key(config: ModelConfig, subject: Subject, part: str) -> str:
         {
             "format": FORMAT, "config": config.model_dump(mode="json"), "kind": type(config).__name__, "subject": vars(subject),
             "part": part, "code": code_hash(), "torch": _version("torch"), "products": float32_library(),
+            "native": [library.level(), library.rounds_activations_to_bf16()],
         }
     )  # fmt: skip
 
