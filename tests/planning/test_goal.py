@@ -59,9 +59,10 @@ QUESTION = GoalQuestion(
 
 @pytest.fixture(scope="module", autouse=True)
 def _shares_of_the_whole() -> Iterator[None]:
-    """Tensor groups go by shares of the whole model here: tracing one for each size and mode is tested elsewhere."""
+    """Tensor groups and stages go by shares of the whole model here: tracing one for each is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(KeptProfiles, "cut", lambda self, mode, tensor, sequence: None)
+        patch.setattr(KeptProfiles, "stage", lambda self, mode, tensor, sequence, part: None)
         yield
 
 

@@ -158,3 +158,17 @@ def test_two_processes_train_as_one(together: Any, worker: ModuleType, tmp_path:
     alone = worker.run({**given, "folder": str(tmp_path)})
     assert difference(found["loss"], alone["loss"]) < 3e-6
     assert all(torch.allclose(found["weights"][n], w, atol=3e-5) for n, w in alone["weights"].items())
+
+
+@pytest.mark.slow
+def test_bfloat16_rounds_as_in_one_process(together: Any, worker: ModuleType, tmp_path: Path) -> None:
+    """Products alone are narrow, and only forward: a pipeline's backward pass does not run under autocast."""
+    layouts: list[Case] = [{"pipeline": 2}, {"tensor": 2}, {}]
+    cases = [{**case(one, "sft", duration="6 steps", eval_every=0), "precision": "bf16"} for one in layouts]
+    plain = copy.deepcopy(cases[0])
+    plain["settings"].pop("parallel")
+    alone = worker.run({**plain, "folder": str(tmp_path)})
+    for found in together(2, cases):
+        assert "error" not in found, found["trace"]
+        assert difference(found["loss"], alone["loss"]) < 2e-3
+        assert difference(found["grad_norm"], alone["grad_norm"]) < 5e-3

@@ -15,22 +15,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
 
+from arriero.cost.operations import tensors
+from arriero.cost.trace import trace_parts
 from arriero.models.checkpoint import build_model
 from arriero.models.decoder_config import DecoderConfig
 from arriero.models.seq2seq import Seq2Seq
 from arriero.models.seq2seq_config import Seq2SeqConfig
+from arriero.planning.counts.objectives import planned_objective
+from arriero.planning.memory.layouts import _seen_resizes
+from arriero.planning.memory.log import StorageLog
 from arriero.training.feed import Feed
 from arriero.training.loop import train
+from arriero.training.objectives.base import Shape
 from arriero.training.objectives.causal import CausalObjective
 from arriero.training.objectives.dpo import DpoObjective, answer_log_probs, pair_batch
 from arriero.training.objectives.dpo import Pair as PreferencePair
+from arriero.training.objectives.head import head_parameters
 from arriero.training.objectives.seq2seq import Pair as TextPair
 from arriero.training.objectives.seq2seq import Seq2SeqObjective
 from arriero.training.objectives.sft import Row, SftObjective
+from arriero.training.optimizers.make import make_optimizer
 from arriero.training.parallel.team import RankDone, arrange
 from arriero.training.precision import Arithmetic
+from arriero.training.recompute import wrap_blocks
 from arriero.training.settings import TrainSettings
+from arriero.training.traced import Work
 from arriero.tuning.lora import apply_lora
 
 HELD_OUT = 12
@@ -193,7 +204,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     model = make_model(case)
     context = Context(folder, case.get("stop_at"), case.get("hang"))
     result = train(
-        model, make_objective(case, model), settings_of(case), context, arithmetic=Arithmetic("fp32", 1), heldout=make_objective(case, model, HELD_OUT),
+        model, make_objective(case, model), settings_of(case), context, arithmetic=Arithmetic(case.get("precision", "fp32"), 1), heldout=make_objective(case, model, HELD_OUT),
         flops=Counted(),
     )  # fmt: skip
     weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -220,11 +231,67 @@ def gradient(case: dict[str, Any]) -> dict[str, Any]:
     return {"gradient": {name: p.grad.clone() for name, p in model.named_parameters()}}
 
 
+def shapes_of(case: dict[str, Any]) -> list[Shape]:
+    rows, length = case["rows"], case["length"]
+    return [Shape(rows, length, rows * length)] * case["batches"]
+
+
+def work_of(case: dict[str, Any]) -> Work:
+    config = DecoderConfig(**{**LLAMA, **FAMILIES[case.get("family", "llama")], **case.get("sizes", {})})
+    return Work(
+        config, planned_objective(config, "sft", case["length"]), settings_of(case), case["precision"]
+    )
+
+
+def memory(case: dict[str, Any]) -> dict[str, Any]:
+    """Most live bytes of the second step in every process, as the tracker of real steps sees them."""
+    work, model_bytes = work_of(case), StorageLog(0, 1)
+    model = build_model(work.config)
+
+    def make() -> list[Any]:
+        model.init_weights(1)
+        head_parameters(model)
+        wrap_blocks(model, work.settings.activation_checkpointing)
+        team = arrange(model, work.objective, work.settings)
+        optimizer = make_optimizer(model, work.settings)
+        shared = team.objective(work.objective)
+        shares = [shared._share(work.objective.synthetic(shape), False) for shape in shapes_of(case)]
+        for found in (
+            *team.model.parameters(),
+            *team.model.buffers(),
+            *model.buffers(),
+            *tensors(dict(optimizer.state)),
+        ):
+            model_bytes.add(_part(found))
+        return [model, team, optimizer, shared, *shares]
+
+    def step(state: list[Any]) -> None:
+        model, team, optimizer, shared, *shares = state
+        weight = sum(work.objective.weight(share.part) for share in shares)
+        team.accumulate(team.model, shared, shares, weight, case["precision"])
+        team.finish_gradients()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        torch.nn.utils.clip_grads_with_norm_(trained, 1.0, torch.ones(()))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    with _seen_resizes(model_bytes):
+        peak = trace_parts(make, step, step, fake=False, live=model_bytes)[1].peak_bytes
+    peaks = torch.zeros(torch.distributed.get_world_size(), dtype=torch.int64)
+    peaks[torch.distributed.get_rank()] = peak
+    torch.distributed.all_reduce(peaks)
+    return {"peaks": peaks.tolist()}
+
+
+def _part(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def main() -> None:
     torch.set_num_threads(1)
     for case in json.loads(Path(sys.argv[1]).read_text()):
         try:
-            found = gradient(case) if case.get("what") == "gradient" else run(case)
+            found = {"gradient": gradient, "memory": memory}.get(case.get("what", ""), run)(case)
         except RankDone:
             continue
         except Exception as error:  # told to the test, and the next case goes on where the group allows it

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from arriero.cost.cut import Cut
 from arriero.cost.memory.kinds import KINDS, MemoryByKind, of_kinds
-from arriero.cost.memory.profile import ACTIVATIONS, CLASSES, MemoryProfile, Moment, profile_of
+from arriero.cost.memory.on_device import Plans, on_device
+from arriero.cost.memory.profile import MemoryProfile, Moment, profile_of
+from arriero.cost.memory.stages import stage_moments, stages_of
 from arriero.errors import ArrieroError
 
 if TYPE_CHECKING:
@@ -20,8 +23,6 @@ Number: TypeAlias = "float | np.ndarray"
 MARGIN = (0.0, 0.2)
 """Share of the allocated bytes that an accelerator's allocator holds besides: torchtitan's published reserved peaks are
 1.16 and 1.20 of the allocated ones; none of it where blocks happen to fit."""
-_BLOCKS_GATHERED = {"forward": 2.0, "head": 1.0, "backward": 2.0, "update": 0.0}
-_STATES = ("weights", "gradients", "optimizer")
 
 
 def device_memory(
@@ -37,9 +38,9 @@ def device_memory(
 ) -> MemoryByKind:
     """What the device that needs most holds at its worst moment of a training step.
 
-    Exact for one device (to the straightness of its lines); under ``tensor`` as one process of such a group was traced;
-    under ``zero`` 3 with the buffers that FSDP gathers; context and pipeline by what they cut of each class. Every
-    number may be an array, all of one shape.
+    Exact for one device (to the straightness of its lines); under ``tensor`` as one process of such a group was traced,
+    under ``pipeline`` as one of such a stage was (1F1B); under ``zero`` 3 with the buffers that FSDP gathers; context by
+    what it cuts of each class. Every number may be an array, all of one shape.
 
     Args:
         micro_batch: sequences that go through the model at once, on one data process.
@@ -62,12 +63,22 @@ def device_memory(
     modes = np.broadcast_to(np.asarray(recompute), shape).reshape(-1)
     found = {kind: np.zeros(modes.size) for kind in KINDS}
     basis = ""
-    for mine in _alike(modes, columns[3], columns[6]):
-        first = mine[0]
-        profile, own = _profile(workload, str(modes[first]), int(columns[3][first]), bool(columns[6][first]))
-        basis = profile.basis
-        plans = _Plans(workload, own, *(column[mine] for column in columns))
-        for kind, values in _worst(profile, plans, stage).items():
+    cut_up, one = columns[5] > 1, columns[0] <= columns[4]
+    for mine in _alike(modes, columns[3], columns[6], cut_up, one):
+        like = (workload, str(modes[mine[0]]), int(columns[3][mine[0]]), bool(columns[6][mine[0]]))
+        plans, alone = partial(Plans, workload), bool(one[mine[0]])
+        stages = stages_of(*like, columns[5][mine], stage) if cut_up[mine[0]] else None
+        if stages is not None:
+            these = plans(True, *(column[mine] for column in columns))
+            moments = stage_moments(
+                {part: _sized(found, alone) for part, found in stages.items()}, these, stage
+            )
+            basis = "profile"
+        else:
+            profile, own = _profile(*like)
+            these, basis = plans(own, *(column[mine] for column in columns)), profile.basis
+            moments = _moments(_sized(profile, alone), these, stage)
+        for kind, values in _worst(moments, these).items():
             found[kind][mine] = values
     kinds = {kind: values.reshape(shape) if shape else float(values[0]) for kind, values in found.items()}
     runtime = np.broadcast_to(np.asarray(runtime_bytes, dtype=float), shape)
@@ -101,12 +112,19 @@ def serving_memory(
     return replace(memory, margin=(memory.allocated * margin[0], memory.allocated * margin[1]))
 
 
-def _alike(modes: np.ndarray, tensor: np.ndarray, sequence: np.ndarray) -> Iterator[np.ndarray]:
+def _alike(modes: np.ndarray, tensor: np.ndarray, *others: np.ndarray) -> Iterator[np.ndarray]:
     """Rows of the plans that go by the same profile."""
     _, kinds = np.unique(modes, return_inverse=True)
-    numbers = (kinds * (tensor.max(initial=0.0) + 1) + tensor) * 2 + (sequence > 0)
+    numbers = kinds * (tensor.max(initial=0.0) + 1) + tensor
+    for other in others:
+        numbers = numbers * 2 + (other > 0)
     for number in np.unique(numbers):
         yield np.flatnonzero(numbers == number)
+
+
+def _sized(profile: MemoryProfile, alone: bool) -> MemoryProfile:
+    """Of micro-batches of one sequence, or of more."""
+    return profile.single if alone and profile.single is not None else profile
 
 
 def _profile(workload: Workload, mode: str, tensor: int, sequence: bool) -> tuple[MemoryProfile, bool]:
@@ -119,48 +137,13 @@ def _profile(workload: Workload, mode: str, tensor: int, sequence: bool) -> tupl
         ) from None
 
 
-@dataclass(frozen=True)
-class _Plans:
-    """Columns of the plans: arrays of one length; and whether their profile is of one process of a tensor group."""
-
-    workload: Workload
-    own: bool
-    rows: np.ndarray
-    accumulation: np.ndarray
-    data: np.ndarray
-    tensor: np.ndarray
-    context: np.ndarray
-    pipeline: np.ndarray
-    sequence: np.ndarray
-    zero: np.ndarray
-
-    @property
-    def sharers(self) -> np.ndarray:
-        return self.data * self.context
-
-    @property
-    def many(self) -> np.ndarray:
-        """Where there are other devices to share states with."""
-        found: np.ndarray = self.sharers > 1
-        return found
-
-    @property
-    def layers(self) -> np.ndarray:
-        """Of one stage."""
-        return self.workload.dimensions.n_layers / self.pipeline
-
-    def divisor(self, name: str) -> np.ndarray:
-        """Over how many devices of a tensor group a class is still to be cut."""
-        if self.own or name in ("entry", "batch"):
-            return np.ones_like(self.tensor)
-        return np.where(self.sequence > 0, self.tensor, 1.0) if name == "stream" else self.tensor
-
-
-def _worst(profile: MemoryProfile, plans: _Plans, stage: int | None) -> dict[str, np.ndarray]:
+def _worst(
+    moments: Iterator[tuple[dict[str, np.ndarray], np.ndarray]], plans: Plans
+) -> dict[str, np.ndarray]:
     """Kinds at the moment (and of the stage) at which most lives."""
     best: dict[str, np.ndarray] = {}
     total = np.full_like(plans.rows, -np.inf)
-    for kinds, counts in _moments(profile, plans, stage):
+    for kinds, counts in moments:
         mine = np.where(counts, sum(kinds.values()), -np.inf)
         more = mine > total
         total = np.where(more, mine, total)
@@ -169,7 +152,7 @@ def _worst(profile: MemoryProfile, plans: _Plans, stage: int | None) -> dict[str
 
 
 def _moments(
-    profile: MemoryProfile, plans: _Plans, stage: int | None
+    profile: MemoryProfile, plans: Plans, stage: int | None
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """(kinds, which plans have it) of every moment of every stage that may be the worst."""
     cut = plans.pipeline > 1
@@ -187,15 +170,15 @@ def _moments(
                 yield _first_stage(moment, plans, later), mine & ~cut
 
 
-def _first_stage(moment: Moment, plans: _Plans, later: bool) -> dict[str, np.ndarray]:
+def _first_stage(moment: Moment, plans: Plans, later: bool) -> dict[str, np.ndarray]:
     """Of the stage with the embedding, which keeps most micro-batches; the whole model without a pipeline."""
     parameters, cut = plans.workload.parameters, plans.pipeline > 1
     share = np.where(cut, _embedding_share(parameters.looked_up, parameters.rest), 1.0)
     flight = np.where(cut, _in_flight(plans.pipeline, plans.accumulation, later), 1.0)
-    return _on_device(moment, plans, share, flight, later=later, head=~cut, sides=cut * 1.0)
+    return on_device(moment, plans, share, flight, later=later, head=~cut, sides=cut * 1.0)
 
 
-def _last_stage(moment: Moment, plans: _Plans, later: bool, stage: int | None) -> dict[str, np.ndarray]:
+def _last_stage(moment: Moment, plans: Plans, later: bool, stage: int | None) -> dict[str, np.ndarray]:
     """Of the stage with the head (or of one in between, by its number), where one micro-batch less waits per stage."""
     parameters = plans.workload.parameters
     behind = (
@@ -208,7 +191,7 @@ def _last_stage(moment: Moment, plans: _Plans, later: bool, stage: int | None) -
         last, 1.0 - _embedding_share(parameters.looked_up, parameters.rest) * (parameters.looked_up > 0), 0.0
     )
     flight = _in_flight(behind + 1, plans.accumulation, later)
-    return _on_device(moment, plans, share, flight, later=later, head=last, sides=np.full_like(flight, 2.0))
+    return on_device(moment, plans, share, flight, later=later, head=last, sides=np.full_like(flight, 2.0))
 
 
 def _in_flight(most: np.ndarray, accumulation: np.ndarray, later: bool) -> np.ndarray:
@@ -220,98 +203,6 @@ def _in_flight(most: np.ndarray, accumulation: np.ndarray, later: bool) -> np.nd
 def _embedding_share(looked_up: int, rest: int) -> float:
     """Share of the first stage in what is in no block; a tied table is in the first stage and in the last."""
     return looked_up / rest if looked_up and rest else 1.0
-
-
-def _on_device(
-    moment: Moment,
-    plans: _Plans,
-    share: np.ndarray,
-    flight: np.ndarray,
-    *,
-    later: bool,
-    head: np.ndarray,
-    sides: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Bytes by kind of one device.
-
-    Args:
-        share: of what is in no block. flight: micro-batches whose activations wait here. later:
-            whether gradients are there already. head: whether it has the head.
-        sides: neighbours (or what the last stage gives back instead) with a buffer for every micro-batch.
-    """
-    layers, rows = plans.workload.dimensions.n_layers, plans.rows / plans.context
-    waiting = np.zeros_like(rows)
-    found: dict[str, np.ndarray] = {}
-    for name in CLASSES:
-        one = moment.one_block(name, rows)
-        rest = moment.whole(name, rows) - layers * one
-        if name in _STATES:
-            early = name == "gradients" and not one.any()  # made by the head alone
-            rest = rest * np.where(head | (not early), share, 0.0)
-        elif name == "logits":
-            rest = rest * head
-        elif name == "batch":
-            rest = rest * plans.accumulation
-        elif name == "unsharded":
-            continue
-        value = (rest + plans.layers * one) / plans.divisor(name)
-        if name in ACTIVATIONS:
-            value += (flight - 1) * plans.layers * one / plans.divisor(name)
-        found[name] = value
-        if name == "gradients" and not later and moment.where != "update":
-            # those of what is in no block wait whole for the end of the backward pass
-            whole = np.where(plans.many & (plans.zero >= 2), np.maximum(0.0, rest) / plans.divisor(name), 0.0)
-            found[name] = value - whole
-            waiting = whole
-    width = 4.0 * plans.workload.dimensions.d_model * plans.workload.context
-    found["stream"] = found["stream"] + sides * plans.accumulation * rows * width
-    found["unsharded"] = waiting
-    return _by_kind(_sharded(moment, plans, found), plans, moment)
-
-
-def _sharded(moment: Moment, plans: _Plans, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """States over the data and context processes, and what is gathered of them while it is used."""
-    sharers = plans.sharers
-    for level, name in ((3, "weights"), (2, "gradients"), (1, "optimizer")):
-        found[name] = found[name] / np.where(plans.zero >= level, sharers, 1.0)
-    found["unsharded"] = found["unsharded"] + _gathered(moment, plans) * (plans.many & (plans.zero >= 3))
-    found["unsharded"] = found["unsharded"] + _leaving(moment, plans) * (plans.many & (plans.zero >= 2))
-    return found
-
-
-def _gathered(moment: Moment, plans: _Plans) -> np.ndarray:
-    """Weights of the block at work and, in the backward pass, of the one that is fetched; and of all that is in none."""
-    layers = plans.workload.dimensions.n_layers
-    one = moment.one_block("weights", plans.rows)
-    rest = moment.whole("weights", plans.rows) - layers * one
-    gathered = rest * (moment.where != "update") + _BLOCKS_GATHERED[moment.where] * one
-    return gathered / plans.divisor("weights")
-
-
-def _leaving(moment: Moment, plans: _Plans) -> np.ndarray:
-    """Gradients of a block that are not yet added up and cut."""
-    if moment.where != "backward":
-        return np.zeros_like(plans.rows)
-    parameters = plans.workload.parameters
-    share = parameters.trained / max(1, parameters.total)
-    return parameters.block * share * plans.workload.gradient_bytes / plans.tensor
-
-
-def _by_kind(found: dict[str, np.ndarray], plans: _Plans, moment: Moment) -> dict[str, np.ndarray]:
-    keys = _gathered_keys(plans) * (moment.where in ("head", "forward", "backward"))
-    return {
-        "weights": found["weights"], "gradients": found["gradients"], "optimizer": found["optimizer"],
-        "activations": sum((found[name] for name in (*ACTIVATIONS, "batch")), keys),
-        "logits": found["logits"], "unsharded": found["unsharded"],
-    }  # fmt: skip
-
-
-def _gathered_keys(plans: _Plans) -> np.ndarray:
-    """Keys and values of the other context processes, kept in every block."""
-    workload = plans.workload
-    others = (plans.context - 1) / plans.context / plans.tensor / plans.pipeline
-    found: np.ndarray = workload.kv_token * workload.context * plans.rows * others
-    return found
 
 
 __all__ = ["MARGIN", "device_memory", "serving_memory"]

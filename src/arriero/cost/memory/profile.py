@@ -18,14 +18,17 @@ import numpy as np
 if TYPE_CHECKING:
     from arriero.cost.workload import Recompute, Workload
 
-Where: TypeAlias = Literal["forward", "head", "backward", "update"]
-"""Forward: up to the end of the last block. Head: from there to the last block's backward pass. Update: clipping and the
-optimizer's step."""
+Where: TypeAlias = Literal["forward", "head", "backward", "end", "update"]
+"""Forward: up to the end of the last block. Head: from there to the last block's backward pass. End: after that of the first
+block. Update: clipping and the optimizer's step."""
 
 CLASSES = ("weights", "gradients", "optimizer", "inner", "entry", "stream", "logits", "unsharded", "batch")
 """Bytes by how layouts cut them. inner: inside attention and feed-forward, between their first products and their last;
 entry: what their first products read; stream: all else of width d_model. Together the three are activations."""
 ACTIVATIONS = ("inner", "entry", "stream")
+
+StagePart: TypeAlias = Literal["first", "middle", "last"]
+"""Kinds of a pipeline's stages: with the embedding, with blocks alone, with the head."""
 
 Line: TypeAlias = tuple[float, float]
 """(bytes once, bytes for each sequence)."""
@@ -84,11 +87,17 @@ class MemoryProfile:
         first: with the first micro-batch, where no gradient is there yet; and the update.
         later: with the micro-batches after it, whose gradients are added to those that are there.
         basis: see ``MemoryByKind``.
+        waiting: of a pipeline's stage: what each further micro-batch that is under way keeps. early: what is still held of
+            one that was sent on before the first gradient came, once its own has come.
+        single: the same of micro-batches of one sequence (or a part of one), where these go another way.
     """
 
     first: tuple[Moment, ...]
     later: tuple[Moment, ...]
     basis: str = "profile"
+    waiting: Moment | None = None
+    early: Moment | None = None
+    single: MemoryProfile | None = None
 
 
 class CutProfiles(Protocol):
@@ -100,6 +109,18 @@ class CutProfiles(Protocol):
         Args:
             sequence: the residual stream is cut along the tokens.
         """
+
+    def stage(self, mode: Recompute, tensor: int, sequence: bool, part: StagePart) -> MemoryProfile | None:
+        """Of one process of such a group in a pipeline's stage; one of them is a group too."""
+
+
+def stage_of(
+    workload: Workload, mode: Recompute, tensor: int, sequence: bool, part: StagePart
+) -> MemoryProfile | None:
+    """The profile of a pipeline's stage, where it can be traced."""
+    if mode not in workload.memory or not hasattr(workload.memory, "stage"):
+        return None
+    return cast(CutProfiles, workload.memory).stage(mode, tensor, sequence, part)
 
 
 def profile_of(

@@ -53,27 +53,25 @@ class Remake:
 
 
 def remade(made: Tensor, make: Make, *sources: Tensor) -> Tensor:
-    """``made``, marked so that :func:`linear_of` will not keep it. On a processor; elsewhere it is left as it is.
+    """``made``, marked so that :func:`linear_of` will not keep it.
 
     Args:
         make: gives the tensor from ``sources``, by the operations that it came from.
         sources: tensors that the backward pass keeps anyway.
     """
-    if made.requires_grad and made.device.type == "cpu" and not torch.compiler.is_compiling():
+    if made.requires_grad and not torch.compiler.is_compiling():
         setattr(made, _RECIPE, (Remake(make), sources))
     return made
 
 
 def linear_of(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x W^T + b`` as :func:`arriero.products.linear`, keeping neither an ``x`` that can be made again nor a narrow copy
-    of the weight."""
-    known: tuple[Remake, tuple[Tensor, ...]] | None = getattr(x, _RECIPE, None)
-    narrowed = (
-        torch.is_autocast_enabled("cpu") and weight.device.type == "cpu" and weight.dtype != product_dtype(x)
-    )
-    if not (known or narrowed) or not torch.is_grad_enabled() or hasattr(weight, "device_mesh"):
+    of the weight. Weights that are cut over processes (DTensors, and what FSDP gathers) are no exception."""
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return linear(x, weight, bias)
-    if torch.compiler.is_compiling():
+    known: tuple[Remake, tuple[Tensor, ...]] | None = getattr(x, _RECIPE, None)
+    narrowed = torch.is_autocast_enabled(x.device.type) and weight.dtype != product_dtype(x)
+    if not (known or narrowed):
         return linear(x, weight, bias)
     recipe, sources = known or (None, ())
     result: Tensor = _LeanLinear.apply(x, weight, bias, recipe, *sources)

@@ -60,9 +60,10 @@ def profile_data(profile: MemoryProfile) -> dict[str, Any]:
 
 def profile_from(data: Mapping[str, Any]) -> MemoryProfile:
     """What :func:`profile_data` was given."""
-    return MemoryProfile(
-        tuple(map(_moment, data["first"])), tuple(map(_moment, data["later"])), data["basis"]
-    )
+    first, later = (tuple(map(_moment, data[name])) for name in ("first", "later"))
+    waiting, early = (_moment(data[name]) if data.get(name) else None for name in ("waiting", "early"))
+    single = profile_from(data["single"]) if data.get("single") else None
+    return MemoryProfile(first, later, data["basis"], waiting, early, single)
 
 
 def _moment(data: Mapping[str, Any]) -> Moment:

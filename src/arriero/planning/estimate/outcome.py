@@ -51,6 +51,8 @@ from arriero.training.micro_batch import TOKENS_AT_ONCE
 from arriero.training.settings import TrainSettings
 
 _MODES: tuple[Recompute, ...] = ("none", "selective", "full")
+_TRIED = 6
+"""Layouts that are traced at most for one kind of recomputation before the best of them is taken as it is."""
 _IDLE = 0.4
 """Share of a step that devices wait for one another from which on layouts that recompute are looked at too."""
 
@@ -183,10 +185,21 @@ def _layout(case: Case) -> Layout:
 
 
 def _fastest(case: Case, found: Layouts, seconds: np.ndarray, capacity: float | None) -> tuple[int, bool]:
-    """(row of the fastest layout that fits, whether one does)."""
-    peak = np.asarray(_memory(case, found).high) + runtime_bytes(case.device, case.question.count)[2]
-    peak = peak + np.asarray(beside_bytes(case.method, found.cut))
+    """(row of the fastest layout that fits, whether one does).
+
+    Layouts are sifted by what they leave of one device's trace, which takes no trace of each; one that would be chosen is
+    then held to the traces of its own group and stage.
+    """
+    beside = runtime_bytes(case.device, case.question.count)[2] + np.asarray(
+        beside_bytes(case.method, found.cut)
+    )
+    peak = np.asarray(_memory(case, found, sifted=True).high) + beside
     row = choose_row(found, seconds, peak, capacity)
+    tried: set[int] = set()
+    while (capacity is None or peak[row] <= capacity) and row not in tried and len(tried) < _TRIED:
+        tried.add(row)
+        peak[row] = _memory(case, row_of(found, row)).high + np.broadcast_to(beside, peak.shape)[row]
+        row = choose_row(found, seconds, peak, capacity)
     return row, capacity is None or bool(peak[row] <= capacity)
 
 
@@ -224,11 +237,11 @@ def _here(case: Case) -> Outcome:
     )
 
 
-def _memory(case: Case, found: Layouts | Layout) -> MemoryByKind:
-    """By what a layout leaves of one process's trace. A trace of one process of Arriero's own tensor group has what that
-    keeps beside (narrow copies of its weights, for each micro-batch in flight), which other clusters' programs do not."""
-    modes = case.workload.memory
-    workload = replace(case.workload, memory=ByMode(tuple(modes), modes.__getitem__))
+def _memory(case: Case, found: Layouts | Layout, *, sifted: bool = False) -> MemoryByKind:
+    """Of the device that needs most. ``sifted``: by what a layout leaves of one process's trace alone."""
+    workload, modes = case.workload, case.workload.memory
+    if sifted:
+        workload = replace(workload, memory=ByMode(tuple(modes), modes.__getitem__))
     return device_memory(
         workload, found.cut, micro_batch=found.micro_batch, recompute=found.recompute,
         accumulation=found.accumulation,

@@ -7,6 +7,7 @@ run in the schedule's order, with the buffers that torch's ``PipelineStage`` mak
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -21,7 +22,7 @@ from arriero.errors import ArrieroError
 from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.planning.memory.log import UPDATE, StorageLog
-from arriero.planning.memory.pipeline_stage import run_stage
+from arriero.planning.memory.pipeline_stage import StageRun
 from arriero.planning.memory.step import LoggedStep, Watch, Watched, watch_state
 from arriero.training.ema import WeightAverage
 from arriero.training.objectives.base import Objective, Shape
@@ -47,7 +48,8 @@ def logged_rank(
     check_layout(layout, config, work.objective, work.settings)
     log = StorageLog(getattr(config, "d_model", 0), config.vocab_size, sharded=layout.sharded)
     watched = Watched(work.objective)
-    with fake_group(layout.size, rank), _seen_resizes(log):
+    with fake_group(layout.size, rank), _seen_resizes(log), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # by copy.deepcopy
         grid = Grid(layout, torch.device("cpu"))
         one = SharedObjective(
             cast(Objective, watched), grid, lambda objective, share: (torch.zeros(()), {}), 1
@@ -79,16 +81,17 @@ def _state(
     watched.watch = Watch(many.model, log)
     watch_state(model, optimizer, [x for share in shares for x in (share.part, share.whole)], log)
     objective = many.objective(cast(Objective, watched))
-    return [model, optimizer, average, many, objective, *shares]
+    stage = None if many._pipeline is None else StageRun(many._pipeline, shares, work, log)
+    return [model, optimizer, average, many, stage, objective, *shares]
 
 
 def _step(state: list[Any], work: Work, log: StorageLog) -> None:
-    model, optimizer, average, many, objective, *shares = state
+    model, optimizer, average, many, stage, objective, *shares = state
     weight = sum(work.objective.weight(share.part) for share in shares)
-    if many._pipeline is None:
+    if stage is None:
         accumulate(many.model, objective, shares, weight, work.precision)
     else:
-        run_stage(many._pipeline, objective, shares, weight, work)
+        stage.run(objective.inner, shares, weight)
     log.mark(UPDATE)
     many.finish_gradients()
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.pipelining import PipelineStage
 
+from arriero.planning.memory.log import StorageLog
+from arriero.planning.memory.step import Watched
 from arriero.training.parallel.pipeline import Pipeline, _Received
 from arriero.training.parallel.shared import Share
 from arriero.training.precision import autocast
@@ -28,32 +33,85 @@ def stage_order(schedule: str, stage: int, of: int, batches: int) -> Iterator[tu
             yield True, ahead + number
 
 
-def run_stage(pipeline: Pipeline, objective: Any, shares: Sequence[Share], weight: int, work: Work) -> None:
-    """As ``Pipeline.accumulate``, of the stage that this process has."""
-    ids, segments, shares = pipeline._stacked(shares)
-    place, count = pipeline._grid.place.pipeline, len(shares)
-    batches = ids.chunk(count)
-    masks = [None] * count if segments is None else segments.chunk(count)
-    wide = (*batches[0].shape, pipeline._stage.model.config.d_model)
-    # torch's PipelineStage makes those of all micro-batches at once
-    received = [] if pipeline._first else [torch.empty(wide).requires_grad_() for _ in batches]
-    gradients = [] if pipeline._last else [torch.empty(wide) for _ in batches]
-    waiting: dict[int, Tensor] = {}
-    results: list[Tensor] = []
-    for forward, number in stage_order(work.settings.parallel.schedule, place, pipeline._of, count):
-        if not forward:
-            result = waiting.pop(number)
-            result.backward(None if pipeline._last else gradients[number])
-            if received:
-                received[number].grad = None  # sent to the stage before
-            continue
-        with autocast(work.precision):
-            x = batches[number] if pipeline._first else received[number]
-            out = pipeline._stage(x, masks[number])
-            if pipeline._last:
-                results.append(out)
-                view = _Received(pipeline._view, out)
-                out = objective.inner.loss_sum(view, shares[number].part)[0] / weight
-            waiting[number] = out
-    if results:
-        torch.cat(results)  # the schedule gives what the last stage made
+class StageRun:
+    """What ``Pipeline.accumulate`` does in the stage that this process has, from the second step on.
+
+    The buffers for what the neighbours send are those of torch's ``PipelineStage``, which makes one for every micro-batch
+    in the first step and keeps them.
+    """
+
+    def __init__(self, pipeline: Pipeline, shares: Sequence[Share], work: Work, log: StorageLog) -> None:
+        self._pipeline, self._work, self._log = pipeline, work, log
+        ids, *_ = pipeline._stacked(shares)
+        config = pipeline._stage.model.config
+        size = (ids.shape[0] // len(shares), ids.shape[1], config.d_model)
+        dtype = _stream_dtype(pipeline, work)
+        self._received = (
+            [] if pipeline._first else [torch.empty(size, dtype=dtype).requires_grad_() for _ in shares]
+        )
+        self._gradients = [] if pipeline._last else [torch.empty(size, dtype=dtype) for _ in shares]
+        log.tag([*self._received, *self._gradients], "batch")
+
+    def run(self, objective: Watched, shares: Sequence[Share], weight: int) -> None:
+        """One step's forward and backward passes.
+
+        Args:
+            objective: whose ``watch`` is told where a micro-batch begins. weight: what the losses are divided by.
+        """
+        pipeline, watch = self._pipeline, objective.watch
+        assert watch is not None
+        ids, segments, shares = pipeline._stacked(shares)
+        self._log.tag([ids] if segments is None else [ids, segments], "batch")
+        place, count = pipeline._grid.place.pipeline, len(shares)
+        batches = ids.chunk(count)
+        masks = [None] * count if segments is None else segments.chunk(count)
+        waiting: dict[int, tuple[Tensor, Tensor]] = {}
+        schedule = self._work.settings.parallel.schedule
+        output = sent = early = None
+        ahead = 0 if pipeline._last or schedule == "gpipe" else min(count, pipeline._of - place)
+        for forward, number in stage_order(schedule, place, pipeline._of, count):
+            if not forward:
+                # gloo holds what was sent last before the first gradient came, until gradients are sent alone
+                early = early if number <= count - ahead else None
+                # the gradient that was sent before lives until this one is there
+                sent = self._backward(number, *waiting.pop(number))
+                continue
+            watch.start()
+            with autocast(self._work.precision):
+                # what the schedule gave out last lives until this is there
+                output = pipeline._stage(
+                    batches[number] if pipeline._first else self._received[number], masks[number]
+                )
+                result = output
+                if pipeline._last:
+                    view = _Received(pipeline._view, output)
+                    result = objective.inner.loss_sum(view, shares[number].part)[0] / weight
+            waiting[number] = result, output
+            early = output.detach() if number == ahead - 2 else early
+            del result
+        del output, sent, early
+        if isinstance(pipeline._stage, FSDPModule):
+            stage: Any = SimpleNamespace(submod=pipeline._stage)
+            PipelineStage.perform_reduce_grad(stage, 1)
+
+    def _backward(self, number: int, result: Tensor, output: Tensor) -> Tensor | None:
+        stage = self._pipeline._stage
+        if isinstance(
+            stage, FSDPModule
+        ):  # as PipelineStage does: gradients wait whole for the last micro-batch
+            stage.set_is_last_backward(False)
+            stage.set_reshard_after_backward(False)
+            stage.set_requires_gradient_sync(False)
+        result.backward(None if self._pipeline._last else self._gradients[number])
+        if not self._received:
+            return None
+        gradient, self._received[number].grad = self._received[number].grad, None
+        return gradient
+
+
+def _stream_dtype(pipeline: Pipeline, work: Work) -> torch.dtype:
+    """Of what stages send: the residual stream, or with norms after the branches what these give."""
+    held = next(pipeline._stage.parameters()).dtype
+    products = held if work.precision == "fp32" else torch.bfloat16
+    post = pipeline._stage.model.config.arrangement == "post"
+    return products if post else torch.promote_types(held, products)

@@ -6,41 +6,30 @@ corners in the sequences, and get more points: the head's, which works through i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from arriero.cost.memory.profile import CLASSES, MemoryProfile, Moment, Where
-from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, depths_of
+from arriero.planning.memory.corners import Corners, Stretches, head_corners, named, rows_of
 from arriero.planning.memory.layouts import logged_rank
-from arriero.planning.memory.log import AFTER, BACKWARD, BEFORE, FORWARD, START, UPDATE, Label, Stretch
+from arriero.planning.memory.log import AFTER, BACKWARD, BEFORE, FORWARD, START, UPDATE, Label
 from arriero.planning.memory.step import logged_step
-from arriero.training.objectives.base import SCORED_STEP, Shape
-from arriero.training.objectives.dpo import DpoObjective
-from arriero.training.objectives.head import BLOCK_LOGITS, block_rows, plain_table
-from arriero.training.objectives.linear_head import CACHED_SCORES, rows_at_once
-from arriero.training.objectives.next_token import NextToken
+from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import Layout
 from arriero.training.traced import Work
 
 _WHERE: dict[str, Where] = {
-    START: "forward", FORWARD: "forward", AFTER: "head", BACKWARD: "backward", BEFORE: "backward", UPDATE: "update"
+    START: "forward", FORWARD: "forward", AFTER: "head", BACKWARD: "backward", BEFORE: "end", UPDATE: "update"
 }  # fmt: skip
-_MOST_ROWS = 4096
-"""Sequences of a trace at most; the head's corners lie below, but for heads that are hardly used."""
 _ROWS = 2.0 ** np.arange(-3, 13)
 """Micro-batches (of part of a sequence, with context parallelism, up to thousands) at which a stretch's events are
 compared; those that are never the largest are dropped."""
 _SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """Shares of the depth that a pipeline's stage may have, at which they are compared too."""
-
-Stretches = Mapping[Label, Stretch]
 
 
 def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> MemoryProfile:
@@ -53,14 +42,34 @@ def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> Me
     Raises:
         ArrieroError: the model cannot be trained with these settings, or be cut this way.
     """
-    corners = _Corners(work, shape, layout)
+
+    def trace(config: ModelConfig, rows: int) -> Stretches:
+        micro = replace(shape, rows=rows, scored=rows * shape.scored)
+        if layout is None:
+            return named(logged_step(work, config, [micro, micro]).log.stretches())
+        return named(logged_rank(work, config, [micro, micro], layout).log.stretches())
+
+    def profile(corners: Corners) -> MemoryProfile:
+        return MemoryProfile(*moments_of(corners, lambda label: label[0] == UPDATE or label[1] == 0))
+
+    many = layout is not None and layout.sequence
+    corners = Corners(trace, depths_of(work.config), rows_of(work, shape, many), 2)
+    corners.bend(head_corners(work, shape.scored, cut=layout is not None))
+    found = profile(corners)
+    return replace(found, single=profile(corners.single())) if many else found
+
+
+def moments_of(
+    corners: Corners, early: Callable[[Label], bool], labels: Sequence[Label] | None = None
+) -> tuple[tuple[Moment, ...], tuple[Moment, ...]]:
+    """Moments of the stretches of which ``early`` says that no gradient is there before (and of the update), and of the
+    others."""
     first: list[Moment] = []
     later: list[Moment] = []
-    for label in corners.labels:
-        found = _moments(corners, label)
-        (later if label[0] != UPDATE and label[1] == 1 else first).extend(found)
+    for label in corners.labels if labels is None else labels:
+        (first if early(label) else later).extend(_moments(corners, label))
     layers = corners.depths.layers
-    return MemoryProfile(_needed(first, layers), _needed(later, layers))
+    return _needed(first, layers), _needed(later, layers)
 
 
 def _needed(moments: list[Moment], layers: int) -> tuple[Moment, ...]:
@@ -84,130 +93,8 @@ def _columns(moment: Moment, part: str) -> np.ndarray:
     return np.stack([getattr(moment, part)(name, _ROWS) for name in CLASSES], axis=1)
 
 
-class _Corners:
-    """Traces of a shallow model and of one deeper by a block of each kind, with few sequences and with more, as named
-    stretches.
-
-    Attributes:
-        rows: the two numbers of sequences. base: by these. more: by kind of block, then by these.
-    """
-
-    def __init__(self, work: Work, shape: Shape, layout: Layout | None) -> None:
-        self._work, self._shape, self._layout = work, shape, layout
-        unit = 2 if isinstance(work.objective, DpoObjective) else 1  # pairs
-        self.rows = sample_rows(shape, unit)
-        depths = depths_of(work.config)
-        self.base = self._traces(depths.base)
-        if depths.layers > 1 and not any(label[0] == BEFORE for label in self.base[self.rows[0]]):
-            # nothing is trained below the blocks, so the first of them does less than the others: not the only one then
-            depths = deeper(depths)
-            self.base = self._traces(depths.base)
-        self.depths = depths
-        self.more = [self._traces(kind.more) for kind in depths.kinds]
-        others = [found for traces in (self.base, *self.more) for found in traces.values()]
-        self.labels = [label for label in self.base[self.rows[0]] if all(label in found for found in others)]
-        bends, wide, self.kink = _head_corners(work, depths.base, shape.scored, cut=layout is not None)
-        """Four numbers of sequences: two just after the head's first part is full, two just before its second is. What is
-        the largest changes from one line to another between them."""
-        few, many = self.rows
-        bend = next((x for x in bends if x > few), math.inf)
-        self.corner = float(int(bend)) if many <= bend < math.inf else few if bend < many else math.inf
-        """Sequences up to which every event of the head goes along its line."""
-        wide = [n for n in {n - n % unit for n in wide} if many < n <= _MOST_ROWS]
-        self._wide = {n: self._trace(depths.base, n) for n in sorted(wide)}
-
-    def _traces(self, config: ModelConfig) -> dict[int, Stretches]:
-        return {rows: self._trace(config, rows) for rows in self.rows}
-
-    def _trace(self, config: ModelConfig, rows: int) -> Stretches:
-        one = self._shape
-        micro = replace(one, rows=rows, scored=rows * one.scored)
-        if self._layout is None:
-            return named(logged_step(self._work, config, [micro, micro]).log.stretches())
-        return named(logged_rank(self._work, config, [micro, micro], self._layout).log.stretches())
-
-    def wide(self, label: Label) -> dict[int, np.ndarray]:
-        """The worst event of a stretch with many sequences, by how many."""
-        return {rows: found[label].worst for rows, found in sorted(self._wide.items()) if label in found}
-
-
-def sample_rows(shape: Shape, unit: int) -> tuple[int, int]:
-    """Two numbers of sequences whose products go the same way: numbers of rows that are multiples of 16 and others may
-    go to different libraries (``arriero.products``), of which one copies more. Scored positions come in such multiples."""
-    like = shape.length % 16 == 0
-
-    def fits(rows: int) -> bool:
-        every = shape.scored == shape.length
-        return (rows * shape.length % 16 == 0) == like and (every or rows * shape.scored % 16 == 0)
-
-    found = [rows for rows in range(unit, 64 * unit + 1, unit) if fits(rows)]
-    return (found[0], found[1]) if len(found) > 1 else (unit, 2 * unit)
-
-
-def deeper(depths: Depths) -> Depths:
-    """With one block more in all its models; as it is where there are several kinds."""
-    if len(depths.kinds) != 1:
-        return depths
-    (kind,) = depths.kinds
-    layers = kind.shallow + 2
-    more = kind.more.model_copy(update={"n_layers": layers})
-    return Depths(kind.more, (replace(kind, more=more, shallow=kind.shallow + 1),))
-
-
-def _head_corners(
-    work: Work, config: ModelConfig, scored: int, cut: bool
-) -> tuple[list[float], list[int], list[int]]:
-    """Sequences at which a head that works through positions in parts has its corners, those to trace for it, and those
-    of the latter that lie between its first part and its second. A head that is ``cut`` has parts of another size."""
-    dtype = torch.float32 if work.precision == "fp32" else torch.bfloat16
-    with FakeTensorMode():
-        plain = not cut and plain_table(build_model(config)) is not None
-        plain = plain and isinstance(work.objective, NextToken)
-    part = rows_at_once(config.vocab_size, dtype) if plain else block_rows(config.vocab_size)
-    cached = max(1, CACHED_SCORES // config.vocab_size)
-    ends = [part, *((n for n in (cached, 2 * cached) if n < part) if plain else ())]
-    beyond = [part + SCORED_STEP, 2 * part, 3 * part]
-    if isinstance(work.objective, DpoObjective):
-        kept = 4 * BLOCK_LOGITS // config.vocab_size
-        ends, beyond = [*ends, kept], [*beyond, kept + SCORED_STEP]
-    corners = sorted(end / max(1, scored) for end in ends)
-    rows = {int(x) for x in corners} | {math.ceil(x) for x in corners}
-    rows |= {-(-end // max(1, scored)) for end in beyond}
-    first, second = -(-(part + SCORED_STEP) // max(1, scored)), 2 * part // max(1, scored)
-    kink = [first, first + 1, second - 1, second]
-    if kink[1] >= kink[2] or second * scored != 2 * part:
-        kink = []  # too few numbers of sequences lie there for anything to be between
-    return corners, sorted(rows | set(kink)), kink
-
-
-def named(stretches: list[Stretch]) -> dict[Label, Stretch]:
-    """By labels that mean the same at every depth: calls are numbered from the first and from the last."""
-    calls: dict[tuple[int, str], int] = {}
-    for stretch in stretches:
-        if stretch.label[0] == FORWARD:
-            _, batch, kind, number = stretch.label
-            calls[batch, kind] = max(calls.get((batch, kind), 0), number + 1)
-    found: dict[Label, Stretch] = {}
-    for stretch in stretches:
-        for label in _names(stretch.label, calls):
-            found.setdefault(label, stretch)
-    return found
-
-
-def _names(label: Label, calls: Mapping[tuple[int, str], int]) -> list[Label]:
-    if len(label) < 4:
-        return [label]
-    phase, batch, kind, number = label
-    after = calls[batch, kind] - 1 - number
-    if phase == AFTER:  # nothing happens between blocks
-        return [] if after else [(phase, batch, kind)]
-    # those in the lower half by their number, those in the upper half by their distance from the last
-    found: list[Label] = [(phase, batch, kind, "first", number)] if number <= after else []
-    return [*found, (phase, batch, kind, "last", after)] if after <= number else found
-
-
 @dataclass(frozen=True)
-class _Events:
+class Events:
     """Events of a stretch, [events, classes] each, of the whole model and of what one block adds.
 
     Attributes:
@@ -222,11 +109,13 @@ class _Events:
     block_two: np.ndarray
 
 
-def _moments(corners: _Corners, label: Label) -> list[Moment]:
+def _moments(corners: Corners, label: Label) -> list[Moment]:
     """Those events of a stretch that may be the largest, of the whole model."""
     where, wide = _where(label), corners.wide(label)
     found = _events(corners, label, whole=True)
-    straight = [_moment(found, event, where) for event in _largest(found, corners.depths.layers)]
+    straight = [
+        moment_at(found, event, where, corners.micro) for event in _largest(found, corners.depths.layers)
+    ]
     if where != "head" or not wide:
         return straight
     bent = _bent(corners, _events(corners, label, whole=False), wide, where)
@@ -240,7 +129,7 @@ def _where(label: Label) -> Where:
     return _WHERE[label[0]]
 
 
-def _events(corners: _Corners, label: Label, *, whole: bool) -> _Events:
+def _events(corners: Corners, label: Label, *, whole: bool) -> Events:
     """Events one by one where all traces have the same ones; else the worst of each."""
     base = [corners.base[rows][label].bytes for rows in corners.rows]
     more = [[found[rows][label].bytes for rows in corners.rows] for found in corners.more]
@@ -249,6 +138,11 @@ def _events(corners: _Corners, label: Label, *, whole: bool) -> _Events:
         pairs = [[_worst(found) for found in pair] for pair in pairs]
     elif len({len(few) for few, _ in pairs}) > 1:
         pairs = _aligned(corners.depths, pairs)
+    return events_of(corners, label, pairs)
+
+
+def events_of(corners: Corners, label: Label, pairs: list[list[np.ndarray]]) -> Events:
+    """From bytes [events, classes] of the shallow model and of those deeper, each with few sequences and with more."""
     base, *more = pairs
     ends: list[np.ndarray] = []
     blocks: list[np.ndarray] = []
@@ -256,7 +150,7 @@ def _events(corners: _Corners, label: Label, *, whole: bool) -> _Events:
         slopes = [pair[rows] - base[rows] for pair in more]
         ends.append(at_depth(corners.depths, base[rows], slopes))
         blocks.append(_one_block(corners.depths, base[rows], slopes))
-    return _Events(label, corners.rows, ends[0], ends[1], blocks[0], blocks[1])
+    return Events(label, corners.rows, ends[0], ends[1], blocks[0], blocks[1])
 
 
 def _aligned(depths: Depths, pairs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
@@ -313,7 +207,7 @@ _LAYOUTS = (
 """What is left of the classes on one device of typical layouts."""
 
 
-def _largest(events: _Events, layers: int) -> list[int]:
+def _largest(events: Events, layers: int) -> list[int]:
     """Numbers of the events that are the largest for some micro-batch, depth or layout."""
     few, apart = events.rows[0], events.rows[1] - events.rows[0]
     step, block_step = (events.two - events.one) / apart, (events.block_two - events.block_one) / apart
@@ -326,13 +220,14 @@ def _largest(events: _Events, layers: int) -> list[int]:
     return sorted(kept)
 
 
-def _moment(events: _Events, event: int, where: Where) -> Moment:
+def moment_at(events: Events, event: int, where: Where, micro: int) -> Moment:
+    """One event, of a step of ``micro`` micro-batches."""
     points = np.stack([events.one[event], events.two[event]])
     few, many = events.rows
-    return Moment(where, (float(few), float(many)), _by_class(points), _lines(events, event))
+    return Moment(where, (float(few), float(many)), _by_class(points, micro), _lines(events, event))
 
 
-def _bent(corners: _Corners, events: _Events, wide: Mapping[int, np.ndarray], where: Where) -> Moment:
+def _bent(corners: Corners, events: Events, wide: Mapping[int, np.ndarray], where: Where) -> Moment:
     """The worst moment of a stretch with corners; what the blocks add is as straight as elsewhere."""
     rows, unit = [*corners.rows, *wide], events.rows[0]
     few = [_worst(corners.base[n][events.label].bytes)[0] for n in corners.rows]
@@ -345,7 +240,12 @@ def _bent(corners: _Corners, events: _Events, wide: Mapping[int, np.ndarray], wh
     if points.keys() >= set(corners.kink):
         points |= _crossing(points, corners.kink)
     counts = sorted(points)
-    return Moment(where, tuple(counts), _by_class(np.stack([points[n] for n in counts])), _lines(events, 0))
+    return Moment(
+        where,
+        tuple(counts),
+        _by_class(np.stack([points[n] for n in counts]), corners.micro),
+        _lines(events, 0),
+    )
 
 
 def _crossing(points: Mapping[float, np.ndarray], kink: list[int]) -> dict[float, np.ndarray]:
@@ -361,16 +261,16 @@ def _crossing(points: Mapping[float, np.ndarray], kink: list[int]) -> dict[float
     return {float(where): points[kink[1]] + left * (where - kink[1])} if kink[1] < where < kink[2] else {}
 
 
-def _by_class(points: np.ndarray) -> dict[str, tuple[float, ...]]:
-    """Columns that are not 0; the batch is that of one of the two micro-batches that were traced."""
-    scale = np.where(np.array(CLASSES) == "batch", 0.5, 1.0)
+def _by_class(points: np.ndarray, micro: int) -> dict[str, tuple[float, ...]]:
+    """Columns that are not 0; the batch is that of one of the ``micro`` micro-batches that were traced."""
+    scale = np.where(np.array(CLASSES) == "batch", 1 / micro, 1.0)
     columns = (points * scale).T
     return {
         name: tuple(map(float, column)) for name, column in zip(CLASSES, columns, strict=True) if column.any()
     }
 
 
-def _lines(events: _Events, event: int) -> dict[str, tuple[float, float]]:
+def _lines(events: Events, event: int) -> dict[str, tuple[float, float]]:
     few, many = events.rows
     each = (events.block_two[event] - events.block_one[event]) / (many - few)
     once = events.block_one[event] - each * few

@@ -1,80 +1,68 @@
-"""The memory profiles of a workload, each traced when it is first asked for."""
+"""The memory profiles of a workload, as they are traced; ``kept`` remembers them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from arriero.cost.memory.profile import MemoryProfile, Moment
+from arriero.cost.memory.profile import MemoryProfile, Moment, StagePart
 from arriero.cost.workload import Recompute
 from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.objectives import planned_objective, planned_shape
 from arriero.planning.counts.subject import Subject
 from arriero.planning.memory.profile import memory_profile
+from arriero.planning.memory.stages import stage_profile
+from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import Layout
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Work
 
 
-class MemoryProfiles(Mapping[Recompute, MemoryProfile]):
-    """Profiles by mode of recomputation.
+def traced_profile(
+    config: ModelConfig, subject: Subject, weight_bytes: float, mode: Recompute
+) -> MemoryProfile:
+    """Of one process alone.
 
     Args:
         weight_bytes: of the whole model as it is held; counts where the traced weights are not those (int8, int4).
-        modes: those that the family knows.
     """
+    found = memory_profile(traced_work(config, subject, mode), _sequence(subject))
+    return _held(found, weight_bytes) if subject.held in ("int8", "int4") else found
 
-    def __init__(
-        self, config: ModelConfig, subject: Subject, weight_bytes: float, modes: tuple[Recompute, ...]
-    ) -> None:
-        self._config, self._subject, self._modes = config, subject, modes
-        self._weight_bytes = weight_bytes if subject.held in ("int8", "int4") else None
-        self._found: dict[Recompute, MemoryProfile] = {}
-        self._cut: dict[tuple[Recompute, int, bool], MemoryProfile | None] = {}
 
-    def __getitem__(self, mode: Recompute) -> MemoryProfile:
-        if mode not in self._modes:
-            raise KeyError(mode)
-        if mode not in self._found:
-            found = self._traced(mode)
-            self._found[mode] = found if self._weight_bytes is None else _held(found, self._weight_bytes)
-        return self._found[mode]
+def traced_part(
+    config: ModelConfig,
+    subject: Subject,
+    mode: Recompute,
+    tensor: int,
+    sequence: bool,
+    stage: StagePart | None = None,
+) -> MemoryProfile | None:
+    """Of the first of ``tensor`` processes (the others hold no more), in this stage of a pipeline or without one; None where
+    the model cannot be cut so.
 
-    def cut(self, mode: Recompute, tensor: int, sequence: bool) -> MemoryProfile | None:
-        """What the first of ``tensor`` processes holds (the others have no more), or None where the model cannot be cut so.
-
-        Args:
-            sequence: the residual stream is cut along the tokens.
-        """
-        key = (mode, tensor, sequence)
-        if key not in self._cut:
-            self._cut[key] = self._traced_cut(*key)
-        return self._cut[key]
-
-    def _traced_cut(self, mode: Recompute, tensor: int, sequence: bool) -> MemoryProfile | None:
-        length = self._subject.context
-        if sequence and length % tensor:
-            return None
-        layout = Layout(
-            pipeline=1, replicas=1, data=1, context=1, tensor=tensor, sequence=sequence, sharded=False
+    Args:
+        sequence: the residual stream is cut along the tokens.
+    """
+    if (sequence and subject.context % tensor) or (stage is not None and subject.held in ("int8", "int4")):
+        return None
+    layout = Layout(
+        pipeline=1, replicas=1, data=1, context=1, tensor=tensor, sequence=sequence and tensor > 1, sharded=False
+    )  # fmt: skip
+    work, shape = traced_work(config, subject, mode), _sequence(subject)
+    try:
+        return (
+            memory_profile(work, shape, layout)
+            if stage is None
+            else stage_profile(work, shape, layout, stage)
         )
-        try:
-            return self._traced(mode, layout)
-        except ArrieroError:
-            return None
+    except ArrieroError:
+        return None
 
-    def _traced(self, mode: Recompute, layout: Layout | None = None) -> MemoryProfile:
-        subject = self._subject
-        masked = subject.document_mask and subject.objective == "causal"
-        shape = planned_shape(subject.objective, 1, subject.context, subject.scored, subject.source, masked)
-        return memory_profile(traced_work(self._config, subject, mode), shape, layout)
 
-    def __iter__(self) -> Iterator[Recompute]:
-        return iter(self._modes)
-
-    def __len__(self) -> int:
-        return len(self._modes)
+def _sequence(subject: Subject) -> Shape:
+    masked = subject.document_mask and subject.objective == "causal"
+    return planned_shape(subject.objective, 1, subject.context, subject.scored, subject.source, masked)
 
 
 def traced_work(config: ModelConfig, subject: Subject, mode: Recompute = "none") -> Work:

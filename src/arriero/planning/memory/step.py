@@ -120,14 +120,14 @@ class Watched:
     """An objective that says where a micro-batch begins."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner
+        self.inner = inner
         self.watch: Watch | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        return getattr(self.inner, name)
 
     def loss_sum(self, model: Any, batch: Any) -> Any:
         """As the inner one's."""
         if self.watch is not None:
             self.watch.start()
-        return self._inner.loss_sum(model, batch)
+        return self.inner.loss_sum(model, batch)

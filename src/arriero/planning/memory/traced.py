@@ -12,9 +12,10 @@ from arriero.cost.memory.kinds import MemoryByKind, of_kinds
 from arriero.cost.memory.profile import ACTIVATIONS, CLASSES
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, Kind, depths_of
+from arriero.planning.memory.corners import deeper, named
 from arriero.planning.memory.layouts import logged_rank
 from arriero.planning.memory.log import Label, Stretch
-from arriero.planning.memory.profile import at_depth, deeper, named
+from arriero.planning.memory.profile import at_depth
 from arriero.planning.memory.step import logged_step
 from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import Layout

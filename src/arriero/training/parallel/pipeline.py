@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -54,8 +55,15 @@ class Stage(nn.Module):
         self.model = model
         self.first = grid.place.pipeline == 0
         self.context = grid.context_group if grid.layout.context > 1 else None
+        self.precision: Precision | None = None
+        """Of the forward pass alone: a backward pass under autocast would round what the forward pass did not. None: as
+        it is around the call."""
 
     def forward(self, x: Tensor, segments: Tensor | None = None) -> Tensor:
+        with nullcontext() if self.precision is None else autocast(self.precision, x.device.type):
+            return self._forward(x, segments)
+
+    def _forward(self, x: Tensor, segments: Tensor | None) -> Tensor:
         attention = None
         if self.context is not None:
             attention = GatheredAttention(self.context, x.shape[1] * self.context.size(), segments)
@@ -130,8 +138,11 @@ class Pipeline:
         others = {} if segments is None else {"segments": segments}
         if self._last:
             others["target"] = torch.arange(len(batches))
-        with autocast(precision, ids.device.type):
-            schedule.step(*((ids,) if self._first else ()), **others)
+        self._stage.precision = precision
+        try:
+            schedule.step(*((ids,) if self._first else ()), **others, return_outputs=False)
+        finally:
+            self._stage.precision = None
         sums: dict[str, Tensor] = {}
         for figures in self._figures.values():
             for name, value in figures.items():
@@ -200,7 +211,8 @@ class Pipeline:
     def _loss(self, hidden: Tensor, number: Tensor) -> Tensor:
         """The loss of micro-batch ``number``, over the step's weight."""
         share = self._pending[int(number)]
-        loss, figures = self._objective.loss_sum(_Received(self._view, hidden), share.part)
+        with autocast(self._stage.precision or "fp32", hidden.device.type):
+            loss, figures = self._objective.loss_sum(_Received(self._view, hidden), share.part)
         factor = 0.0 if share.filler else 1.0
         # kept by number: a schedule's first step runs one of them beforehand, to learn the shapes
         self._figures[int(number)] = {
