@@ -81,7 +81,7 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
         return False
     if torch.is_autocast_enabled("cpu"):
         return False
-    rows = x.numel() // x.shape[-1]
+    rows = x.numel() // max(1, x.shape[-1])
     return 0 < rows < _REGULAR or (rows > 0 and rows % _REGULAR == 0)
 
 

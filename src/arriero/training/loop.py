@@ -238,7 +238,7 @@ class _Run:
         sums = self.team.losses({name: float(value) for name, value in found.items()})
         loss, grad_norm = (
             sums["loss"] / data.weight,
-            self.team.clip(self.parameters, self.settings.grad_clip),
+            self.team.clip(self.parameters, self.settings.grad_clip, self.optimizer),
         )
         rate = self.budget.learning_rate(self.totals)
         self.check_first(data, sums)

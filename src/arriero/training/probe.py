@@ -71,7 +71,7 @@ def _steps_per_s(precision: Precision) -> Rate:
     while len(times) < 4 or time.perf_counter() < deadline:
         start = time.perf_counter()
         float(accumulate(model, objective, [batch], ROWS * length, precision)["loss"])
-        clip_gradients(parameters, 1.0)
+        clip_gradients(parameters, 1.0, optimizer)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - start)

@@ -81,7 +81,8 @@ def take_step(work: Work, state: list[Any], between: Callable[[], object] = lamb
     weight = sum(work.objective.weight(batch) for batch in batches)
     accumulate(model, work.objective, batches, weight, work.precision)
     between()
-    clip_gradients([p for p in model.parameters() if p.requires_grad], work.settings.grad_clip)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    clip_gradients(trained, work.settings.grad_clip, optimizer)
     optimizer.step()
     average.update(1)
     optimizer.zero_grad(set_to_none=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from arriero.training.optimizers.adamw import make_adamw
 from arriero.training.optimizers.clipping import clip_gradients
+from arriero.training.settings import TrainSettings
 
 
 def parameters(seed: int) -> list[torch.nn.Parameter]:
@@ -40,3 +42,41 @@ def test_a_norm_that_is_not_finite_reaches_the_caller() -> None:
     assert given[0].grad is not None
     given[0].grad[0, 0] = torch.nan
     assert torch.isnan(clip_gradients(given, 1.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 2.0])
+def test_a_step_that_scales_is_the_step_of_scaled_gradients(share: float) -> None:
+    ours, theirs = parameters(3), parameters(3)
+    mine, other = (
+        make_adamw([{"params": given, "weight_decay": 0.1}], TrainSettings(learning_rate=0.1))
+        for given in (ours, theirs)
+    )
+    limit = share * float(torch.nn.utils.get_total_norm([p.grad for p in ours if p.grad is not None]))
+    for _ in range(3):
+        assert torch.equal(clip_gradients(ours, limit, mine), clip_gradients(theirs, limit))
+        mine.step()
+        other.step()
+        for p, q in zip(ours[:3], theirs[:3], strict=True):
+            p.grad = q.grad = torch.randn(p.shape) * (limit or 1.0)
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+        for name in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(mine.state[p][name], other.state[q][name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_scale_serves_one_step() -> None:
+    given = parameters(4)
+    optimizer = make_adamw([{"params": given}], TrainSettings())
+    clip_gradients(given, 1e-3, optimizer)
+    assert optimizer.grad_scale is not None  # type: ignore[attr-defined]
+    for p in given[:3]:
+        p.grad = torch.full_like(p, 1e-6)
+    clip_gradients(given, 1.0, optimizer)
+    assert optimizer.grad_scale is None  # type: ignore[attr-defined]
+
+
+def test_an_optimizer_that_cannot_scale_gets_scaled_gradients() -> None:
+    given = parameters(5)
+    clip_gradients(given, 1e-3, torch.optim.SGD(given, lr=0.1))
+    norm = torch.nn.utils.get_total_norm([p.grad for p in given if p.grad is not None])
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)

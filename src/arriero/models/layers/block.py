@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arriero.models.layers.norm import make_norm
+from arriero.models.layers.norm import RMSNorm, make_norm
 
 
 class Block(nn.Module):
@@ -44,14 +44,22 @@ class Block(nn.Module):
     def forward(self, x: Tensor, *context: object) -> Tensor:
         """x [B, T, d_model] -> [B, T, d_model]; ``context`` is what the attention wants besides x."""
         if self.arrangement == "pre":
-            x = x + self._dropped(self.attention(self.attention_norm(x), *context))
-            return x + self._dropped(self.feed_forward(self._second_norm(x)))
+            x = self._with_branch(x, self.attention_norm, self.attention, *context)
+            assert self.feed_forward_norm is not None
+            return self._with_branch(x, self.feed_forward_norm, self.feed_forward)
         if self.arrangement == "post":
             x = self.attention_norm(x + self._dropped(self.attention(x, *context)))
             return self._second_norm(x + self._dropped(self.feed_forward(x)))
         normed = self.attention_norm(x)
         other = normed if self.feed_forward_norm is None else self.feed_forward_norm(x)
         return x + self._dropped(self.attention(normed, *context)) + self._dropped(self.feed_forward(other))
+
+    def _with_branch(self, x: Tensor, norm: nn.Module, branch: nn.Module, *context: object) -> Tensor:
+        """``x + branch(norm(x))``."""
+        normed, x = norm.of_stream(x) if isinstance(norm, RMSNorm) else (norm(x), x)
+        found = self._dropped(branch(normed, *context))
+        del normed  # where nothing keeps it, its memory is free for the sum
+        return x + found
 
     def _second_norm(self, x: Tensor) -> Tensor:
         assert self.feed_forward_norm is not None

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arriero.models.layers.activation import ACTIVATIONS
+from arriero.models.layers.gated_down import gated_down, joins
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.remade import remade
+from arriero.native import training as native
 
 
 class FeedForward(nn.Module):
@@ -30,7 +32,10 @@ class FeedForward(nn.Module):
             up = self.up_proj(x)
             inner = remade(self.activation(up), self.activation, up)
         elif self.activation is F.silu:
-            inner = silu_product(self.gate_proj(x), self.up_proj(x))
+            gate, up = self.gate_proj(x), self.up_proj(x)
+            if joins(gate, up, self.down_proj):
+                return gated_down(gate, up, self.down_proj)
+            inner = silu_product(gate, up)
         else:
             inner = self.activation(self.gate_proj(x)) * self.up_proj(x)
         result: Tensor = self.down_proj(inner)
@@ -45,7 +50,11 @@ def silu_product(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _silu_times(gate: Tensor, up: Tensor) -> Tensor:
-    return F.silu(gate).mul_(up)
+    return native.gated(gate, up) if _native(gate, up) else F.silu(gate).mul_(up)
+
+
+def _native(gate: Tensor, up: Tensor) -> bool:
+    return gate.dtype == up.dtype and native.takes(gate, up)
 
 
 class _SiluProduct(torch.autograd.Function):
@@ -55,7 +64,10 @@ class _SiluProduct(torch.autograd.Function):
         return _silu_times(gate, up)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
+        if _native(gate, up):
+            return native.gated_gradients(gate, up, gradient)
         up_gradient = F.silu(gate).mul_(gradient)
         return torch.ops.aten.silu_backward(gradient * up, gate), up_gradient

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from arriero.models.layers.precision import product_dtype
 from arriero.models.layers.remade import remade
+from arriero.native import training as native
 
 
 class RMSNorm(nn.Module):
@@ -28,6 +29,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., width] -> [..., width]."""
         dtype = product_dtype(x)
+        if torch.is_grad_enabled() and native.takes(x, self.weight) and dtype in native.DTYPES:
+            return self._native(x, dtype)[0]
         with torch.no_grad():
             wide = x.float()
             mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1])
@@ -35,6 +38,23 @@ class RMSNorm(nn.Module):
             normalised = wide * inverse_rms
         made = _RMSNormFunction.apply(x, self.weight, normalised, inverse_rms, dtype)
         return remade(made, partial(_weighted, dtype=dtype), normalised, self.weight)
+
+    def of_stream(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(the result for ``x``, ``x`` to go on with). What goes on from the second has its gradient added up in the
+        norm's backward pass, where that of ``x`` is at hand, rather than in a pass of its own; where that is possible."""
+        dtype = product_dtype(x)
+        hooked = self._forward_hooks or self._forward_pre_hooks
+        if hooked or not (
+            torch.is_grad_enabled() and native.takes(x, self.weight) and dtype in native.DTYPES
+        ):
+            result: Tensor = self(x)
+            return result, x
+        return self._native(x, dtype)
+
+    def _native(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        made, stream, inverse_rms = _NativeRMSNorm.apply(x, self.weight, self.eps, dtype)
+        make = partial(native.rms_norm_again, dtype=dtype)
+        return remade(made, make, x.detach(), inverse_rms, self.weight), stream
 
 
 class LayerNorm(nn.Module):
@@ -96,3 +116,28 @@ class _RMSNormFunction(torch.autograd.Function):
         )
         x_gradient = torch.mul(wide, weight.float()).addcmul_(normalised, mean, value=-1).mul_(inverse_rms)
         return x_gradient.to(ctx.x_dtype), weight_gradient.to(weight.dtype), None, None, None
+
+
+class _NativeRMSNorm(torch.autograd.Function):
+    """In one pass each way. It keeps ``x``, which is as large as what :class:`_RMSNormFunction` keeps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        y, inverse_rms = native.rms_norm(x, weight, eps, dtype)
+        ctx.save_for_backward(x, weight, inverse_rms)
+        ctx.mark_non_differentiable(inverse_rms)
+        return y, x, inverse_rms
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, gradient: Tensor | None, stream: Tensor | None, _: None
+    ) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if gradient is None:
+            return stream, None, None, None
+        x, weight, inverse_rms = ctx.saved_tensors
+        of_x, of_weight = native.rms_norm_gradients(x, inverse_rms, weight, gradient, stream)
+        return of_x, of_weight, None, None

@@ -78,6 +78,16 @@ def linear_of(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return result
 
 
+def input_gradient(gradient: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Of ``x W^T`` with respect to x, in ``dtype``: gradient [..., N], weight [N, K] -> [..., K]."""
+    return linear(gradient, weight.to(dtype).t())
+
+
+def gradient_of_weight(gradient: Tensor, x: Tensor) -> Tensor:
+    """Of ``x W^T`` with respect to W: gradient [..., N], x [..., K] -> [N, K]."""
+    return linear(gradient.reshape(-1, gradient.shape[-1]).t(), x.reshape(-1, x.shape[-1]).t())
+
+
 class _LeanLinear(torch.autograd.Function):
     """Gradients of a remade ``x`` go to ``x``, whose own backward pass leads on to the sources."""
 
@@ -102,14 +112,12 @@ class _LeanLinear(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, *kept = ctx.saved_tensors
-        rows = gradient.reshape(-1, gradient.shape[-1])
         x_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
-            x_gradient = linear(gradient, weight.to(ctx.dtype).t()).to(ctx.x_dtype)
+            x_gradient = input_gradient(gradient, weight, ctx.dtype).to(ctx.x_dtype)
         if ctx.needs_input_grad[1]:
             x = ctx.recipe.made(tuple(kept)).to(ctx.dtype) if ctx.recipe else kept[0]
-            found = linear(rows.t(), x.reshape(-1, x.shape[-1]).t())
-            weight_gradient = found.to(ctx.weight_dtype)
+            weight_gradient = gradient_of_weight(gradient, x).to(ctx.weight_dtype)
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            bias_gradient = rows.sum(0).to(ctx.weight_dtype)
+            bias_gradient = gradient.reshape(-1, gradient.shape[-1]).sum(0).to(ctx.weight_dtype)
         return x_gradient, weight_gradient, bias_gradient, None, *(None for _ in ctx.needs_input_grad[4:])

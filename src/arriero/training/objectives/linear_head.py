@@ -13,11 +13,13 @@ from torch import Tensor
 
 from arriero.cost.turns import turns
 from arriero.models.layers.precision import product_dtype
+from arriero.native import training as native
 from arriero.products import linear, matmul, uses_onednn
 from arriero.training.objectives.base import SCORED_STEP, UNSCORED
 
 CACHED_SCORES = 1 << 20
 """Scores whose softmax is taken at a time on a processor: 4 MiB in float32, which its caches hold."""
+_MIXED = (torch.float32, torch.bfloat16)
 BLOCK_BYTES, MOST_ROWS = 1 << 27, 2048
 """Memory of the scores that are there at a time, and the rows from which on products get no faster."""
 
@@ -107,6 +109,8 @@ def scores_to_errors(scores: Tensor, targets: Tensor, scored: Tensor) -> Tensor:
         targets: int64 [S, 1], each in 0 .. V - 1.
         scored: bool [S, 1]: which of the cross-entropies count.
     """
+    if scores.is_contiguous() and native.takes(scores):
+        return native.scores_to_errors(scores, targets[:, 0], scored[:, 0])
     total = torch.zeros((), dtype=torch.float32, device=scores.device)
     step = len(scores) if scores.is_cuda else max(1, CACHED_SCORES // scores.shape[1])
     for part in turns(len(scores), step):
@@ -125,4 +129,8 @@ def _plus_product(total: Tensor, dtype: torch.dtype, a: Tensor, b: Tensor) -> Te
         return matmul(a, b).to(dtype)
     if total.dtype == a.dtype and not uses_onednn():
         return total.addmm_(a, b)
-    return total.add_(matmul(a, b))
+    product = matmul(a, b)
+    dense = total.is_contiguous() and product.is_contiguous()
+    if dense and (total.dtype, product.dtype) == _MIXED and native.takes(total, product):
+        return native.add_narrow(total, product, total)
+    return total.add_(product)

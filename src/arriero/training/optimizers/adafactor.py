@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arriero.training.optimizers.closure import loss_of
+from arriero.training.optimizers.closure import loss_of, with_gradients
 from arriero.training.optimizers.cut import Cut
 
 
@@ -57,10 +57,8 @@ class Adafactor(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
         loss = loss_of(closure)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    _update(p, p.grad, self.state[p], group, self._cuts.get(p))
+        for p, gradient, group in with_gradients(self.param_groups):
+            _update(p, gradient, self.state[p], group, self._cuts.get(p))
         return loss
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from arriero.training.optimizers.clipping import let_step_scale
 from arriero.training.settings import TrainSettings
 
 
@@ -16,6 +17,7 @@ def make_adamw(groups: Sequence[Mapping[str, Any]], settings: TrainSettings) -> 
         [dict(group) for group in groups],
         lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True,
     )  # fmt: skip
+    let_step_scale(optimizer)
     for group in optimizer.param_groups:
         for p in group["params"]:
             optimizer.state[p] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from arriero.training.optimizers.adamw import make_adamw
-from arriero.training.optimizers.closure import loss_of
+from arriero.training.optimizers.closure import loss_of, with_gradients
 from arriero.training.optimizers.cut import Cut
 from arriero.training.settings import TrainSettings
 
@@ -45,10 +45,8 @@ class CutMuon(torch.optim.Muon):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
         loss = loss_of(closure)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad, group["lr"], group["weight_decay"])
+        for p, gradient, group in with_gradients(self.param_groups):
+            self._update(p, gradient, group["lr"], group["weight_decay"])
         return loss
 
     def _update(self, p: Tensor, grad: Tensor, rate: float, weight_decay: float) -> None:

@@ -143,7 +143,9 @@ class Many(Team):
         if self._pipeline is not None and self._tied_group is not None:
             add_up([g for name, g in gradients.items() if name == _TABLE], self._tied_group)
 
-    def clip(self, parameters: list[nn.Parameter], limit: float) -> float:
+    def clip(
+        self, parameters: list[nn.Parameter], limit: float, optimizer: torch.optim.Optimizer | None = None
+    ) -> float:
         squares = 0.0
         for name, p in self._weights.items():
             if p.grad is not None and not (self._tied and name == _TABLE and self._grid.place.pipeline):

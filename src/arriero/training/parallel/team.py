@@ -81,9 +81,11 @@ class Team:
     def finish_gradients(self) -> None:
         """Between the last backward pass and the clipping: add up what the processes know of a gradient."""
 
-    def clip(self, parameters: list[nn.Parameter], limit: float) -> float:
+    def clip(
+        self, parameters: list[nn.Parameter], limit: float, optimizer: torch.optim.Optimizer | None = None
+    ) -> float:
         """As ``clip_gradients``, by the norm over all processes."""
-        return float(clip_gradients(parameters, limit))
+        return float(clip_gradients(parameters, limit, optimizer))
 
     def reseed(self, seed: int, position: int) -> None:
         """Set the generators for the step that begins at this position in the samples. One process alone draws on."""

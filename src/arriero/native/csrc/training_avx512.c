@@ -1,0 +1,13 @@
+/* The kernels of training for AVX-512. */
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")))
+
+#include "training_vectors.h"
+
+#include "training_gate.h"
+#include "training_loss.h"
+#include "training_norm.h"
+#include "training_sums.h"
+
+const ar_training_kernels ar_training_avx512 = {gate, gate_backward, norm, norm_backward, loss, sum};
+#endif
