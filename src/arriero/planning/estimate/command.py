@@ -126,7 +126,7 @@ def estimate(model: str, **asked: Any) -> None:
     """
     as_json, folder = asked.pop("json"), asked.pop("pictures")
     with _waiting(
-        f"{model}: its real step is traced without computing it; a large model takes half a minute"
+        f"{model}: its real step is traced without computing it; a large model takes a minute or two the first time"
     ):
         sheet, pictures = _serving(model, asked) if asked.pop("serve") else _training(model, asked)
     if folder is not None:
