@@ -123,7 +123,7 @@ def jobs_of(options: argparse.Namespace, folders: dict[str, str]) -> list[tuple[
                     if name in options.contenders:
                         job = Job(
                             contender=name, task=task, folder=folders[size], precision=precision,
-                            rows=SIZES[size]["rows"], length=LENGTH, steps=options.steps or STEPS[size],
+                            rows=options.rows or SIZES[size]["rows"], length=LENGTH, steps=options.steps or STEPS[size],
                             vocab_size=SIZES[size]["vocab_size"], threads=options.threads,
                         )  # fmt: skip
                         found.append(((task, size, precision, name), job))
@@ -180,6 +180,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="of the 33.8M model; the others have one")
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=0, help="of a batch  [default: 8; 4 at 135M]")
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.rounds, options.steps = ["33.8M"], 1, options.steps or 5
@@ -215,6 +216,7 @@ def main() -> None:
         json.dumps(
             {
                 "threads": options.threads,
+                "rows": options.rows or {size: SIZES[size]["rows"] for size in options.sizes},
                 "peak_flops_per_s": peak,
                 "results": {" ".join(k): v for k, v in found.items()},
             }

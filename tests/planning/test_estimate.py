@@ -182,10 +182,12 @@ def test_a_device_without_a_memory_neither_fits_nor_not(
 def test_a_misfit_names_what_binds_and_what_would_fit(
     asked: Question, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    case = replace(asked, count=1, micro_batch=64, recompute="none")
+    needed = estimate_training(case).fit.total.low
     found = device_source.find("h100")
-    small = replace(found, figures={**found.figures, "usable_gib": 0.95 * 2**30})
+    small = replace(found, figures={**found.figures, "usable_gib": 0.99 * needed})
     monkeypatch.setattr(device_source, "find", lambda name: small)
-    sheet = estimate_training(replace(asked, count=1, micro_batch=64, recompute="none"))
+    sheet = estimate_training(case)
     assert sheet.fit.short and sheet.fit.verdict.startswith("short by ")
     assert sheet.fit.binding in sheet.fit.kinds
     assert "fits" in sheet.next_action or "more memory" in sheet.next_action
