@@ -34,7 +34,7 @@ def test_a_book_plain_and_packed(tmp_path: Path) -> None:
     [
         ("a.txt", b" \n", "read.empty"),
         ("a.txt", b"x" * 2000, "read.record_bytes"),
-        ("a.txt.gz", gzip.compress(b"text" * 100)[:-9], "read.damaged"),
+        ("a.txt.gz", gzip.compress(b"text" * 100, mtime=0)[:-9], "read.damaged"),
         ("a.txt.gz", b"no gzip", "read.damaged"),
         ("a.txt.xz", b"no xz", "read.damaged"),
         ("a.txt.zst", b"no zstd", "read.damaged"),
