@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import pytest
 import torch
 
+from arriero.artifacts.host import cpu_name, usable_cores, version_facts
 from arriero.cost import calibrate as module
 from arriero.cost.calibrate import calibrate
-from arriero.cost.device import DeviceProfile, Rate, load_profile, save_profile
+from arriero.cost.device import (
+    KERNELS,
+    PRODUCTS,
+    DeviceProfile,
+    Rate,
+    load_profile,
+    measured_with,
+    save_profile,
+)
 from arriero.cost.microbenchmarks import Case, time_round
 from arriero.errors import ArrieroError
 
@@ -159,3 +169,23 @@ def test_disturbances_are_told() -> None:
     busy = module._disturbances(3.0, 5.0, 10.0, 0.9)
     assert len(busy) == 3
     assert "3.0" in busy[0] and "5.0 CPU seconds" in busy[1] and "90%" in busy[2]
+
+
+def test_a_profile_tells_when_it_was_measured_with_something_else(profile: DeviceProfile) -> None:
+    here: dict[str, Any] = {
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "versions": {**version_facts(), **measured_with()},
+    }
+    assert profile.model_copy(update=here).stale() is None
+    for key, value, words in (
+        ("torch", "1.0", "with torch 1.0"), (PRODUCTS, "an abacus", "by an abacus"), (KERNELS, "0123", "build 0123"),
+        (KERNELS, "none", "no native kernels"),
+    ):  # fmt: skip
+        other = {**here, "versions": {**here["versions"], key: value}}
+        if here["versions"][key] != value:
+            assert words in (profile.model_copy(update=other).stale() or "")
+    assert (
+        "with 1 cores" in (profile.model_copy(update={**here, "cores": 1}).stale() or "")
+        or usable_cores() == 1
+    )

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from arriero.artifacts.host import cpu_name, usable_cores, version_facts
 from arriero.cost.device import (
-    PRODUCTS,
     AttentionPoint,
     DeviceProfile,
     ElementwisePoint,
     MatmulPoint,
+    measured_with,
     save_profile,
 )
 from arriero.cost.quantity import Quantity
@@ -28,7 +28,6 @@ from arriero.planning.estimate.answer import estimate_training
 from arriero.planning.estimate.command import estimate
 from arriero.planning.estimate.outcome import Outcome, case_of, outcome_of
 from arriero.planning.estimate.question import Question
-from arriero.products import float32_library
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def profile_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile of this very machine, with round figures: 100 GFLOP/s, 10 GB/s."""
     profile = DeviceProfile(
         cpu=cpu_name(), cores=usable_cores(), threads=1, memory_bytes=16 * 10**9, measured_at="2026-01-01T00:00:00+00:00",
-        versions={"torch": version_facts()["torch"], PRODUCTS: float32_library()}, copy_bytes_per_s=1e10, op_seconds=1e-6,
+        versions={"torch": version_facts()["torch"], **measured_with()}, copy_bytes_per_s=1e10, op_seconds=1e-6,
         optimizer_params_per_s=1e9, bf16_pays=False, process_bytes=3 * 10**8,
         matmul=[MatmulPoint(dtype="float32", m=1024, k=256, n=1024, flops_per_s=1e11)],
         attention=[

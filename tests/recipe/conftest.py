@@ -145,12 +145,11 @@ def toy_stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 
 def made_up_profile() -> DeviceProfile:
     from arriero.artifacts.host import cpu_name, usable_cores, version_facts
-    from arriero.cost.device import PRODUCTS
-    from arriero.products import float32_library
+    from arriero.cost.device import measured_with
 
     return DeviceProfile(
         cpu=cpu_name(), cores=usable_cores(), threads=1, memory_bytes=8_000_000_000, measured_at="2026-11-21T00:00:00+00:00",
-        versions={**version_facts(), PRODUCTS: float32_library()}, matmul=[MatmulPoint(dtype="float32", m=64, k=64, n=64, flops_per_s=1e10)], attention=[], elementwise=[],
+        versions={**version_facts(), **measured_with()}, matmul=[MatmulPoint(dtype="float32", m=64, k=64, n=64, flops_per_s=1e10)], attention=[], elementwise=[],
         copy_bytes_per_s=1e10, op_seconds=1e-5, optimizer_params_per_s=1e8, bf16_pays=False, process_bytes=200_000_000,
     )  # fmt: skip
 

@@ -12,7 +12,14 @@ import torch
 
 from arriero.artifacts.host import cpu_name, memory_bytes, usable_cores, version_facts
 from arriero.cost.allocator import keep_freed_memory, return_freed_memory
-from arriero.cost.device import PRODUCTS, AttentionPoint, DeviceProfile, ElementwisePoint, MatmulPoint, Rate
+from arriero.cost.device import (
+    AttentionPoint,
+    DeviceProfile,
+    ElementwisePoint,
+    MatmulPoint,
+    Rate,
+    measured_with,
+)
 from arriero.cost.microbenchmarks import (
     Case,
     attention_cases,
@@ -23,7 +30,6 @@ from arriero.cost.microbenchmarks import (
     training_step,
 )
 from arriero.cost.procfs import resident_bytes, steal_seconds
-from arriero.products import float32_library
 
 Probe = Callable[[], dict[str, Rate]]
 Say = Callable[[str], None]
@@ -79,7 +85,7 @@ def calibrate(
     notes += _disturbances(load, steal_seconds() - stolen, clock() - start, measured.pop("spread"))
     return DeviceProfile(
         cpu=cpu_name(), cores=usable_cores(), threads=torch.get_num_threads(), memory_bytes=memory_bytes(),
-        measured_at=datetime.now(UTC).isoformat(timespec="seconds"), versions={**version_facts(), PRODUCTS: float32_library()},
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"), versions={**version_facts(), **measured_with()},
         process_bytes=process, rates=rates, notes=notes, **measured,
     )  # fmt: skip
 

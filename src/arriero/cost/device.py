@@ -11,10 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from arriero.artifacts.commit import write_bytes_atomic
 from arriero.artifacts.host import cpu_name, usable_cores, version_facts
 from arriero.errors import ArrieroError
+from arriero.native.library import build_id
 from arriero.products import float32_library
 
-PRODUCTS = "float32 products"
-"""Key of the profile's versions: which library did the products."""
+PRODUCTS, KERNELS = "float32 products", "native kernels"
+"""Keys of the profile's versions: which library did the products, and which build of the native one was there."""
+
+
+def measured_with() -> dict[str, str]:
+    """What the present process would be measured with, beside the versions of packages."""
+    return {PRODUCTS: float32_library(), KERNELS: build_id()}
 
 
 class _Part(BaseModel):
@@ -102,7 +108,13 @@ class DeviceProfile(_Part):
             return f"was measured with torch {self.versions.get('torch')}"
         if self.versions.get(PRODUCTS) != float32_library():
             return f"was measured with float32 products by {self.versions.get(PRODUCTS, 'another library')}"
+        if self.versions.get(KERNELS) != build_id():
+            return f"was measured with {_kernels(self.versions.get(KERNELS, ''))}"
         return None
+
+
+def _kernels(build: str) -> str:
+    return "no native kernels" if build == "none" else f"other native kernels (build {build or 'unknown'})"
 
 
 def profile_path() -> Path:

@@ -63,6 +63,11 @@ def level() -> str:
     return LEVELS[library().ar_level()] if available() else "none"
 
 
+def build_id() -> str:
+    """Twelve hexadecimal digits that tell one build of the library from another; ``none`` without it."""
+    return str(library().ar_sources().decode()[:12]) if available() else "none"
+
+
 def set_level(name: str) -> str:
     """Use at most these instructions, for tests and measurements; gives what is in use then.
 

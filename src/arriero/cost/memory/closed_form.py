@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from arriero.cost.cut import Cut
+from arriero.cost.memory.basis import bases
 from arriero.cost.memory.kinds import KINDS, MemoryByKind, of_kinds
 from arriero.cost.memory.on_device import Plans, on_device
-from arriero.cost.memory.profile import MemoryProfile, Moment, profile_of
-from arriero.cost.memory.stages import stage_moments, stages_of
-from arriero.errors import ArrieroError
+from arriero.cost.memory.profile import Group, MemoryProfile, Moment
+from arriero.cost.memory.stages import stage_moments
 
 if TYPE_CHECKING:
     from arriero.cost.workload import Workload
@@ -38,9 +37,9 @@ def device_memory(
 ) -> MemoryByKind:
     """What the device that needs most holds at its worst moment of a training step.
 
-    Exact for one device (to the straightness of its lines); under ``tensor`` as one process of such a group was traced,
-    under ``pipeline`` as one of such a stage was (1F1B); under ``zero`` 3 with the buffers that FSDP gathers; context by
-    what it cuts of each class. Every number may be an array, all of one shape.
+    Exact for one device (to the straightness of its lines); for others as one process of such a group was traced, and of
+    such a stage (1F1B), where the workload can trace them; else, and for ``zero`` 1 and 2, by what they leave of one device.
+    Every number may be an array, all of one shape.
 
     Args:
         micro_batch: sequences that go through the model at once, on one data process.
@@ -62,28 +61,24 @@ def device_memory(
     columns = [x.reshape(-1) for x in numbers[:-1]]
     modes = np.broadcast_to(np.asarray(recompute), shape).reshape(-1)
     found = {kind: np.zeros(modes.size) for kind in KINDS}
-    basis = ""
-    cut_up, one = columns[5] > 1, columns[0] <= columns[4]
-    for mine in _alike(modes, columns[3], columns[6], cut_up, one):
-        like = (workload, str(modes[mine[0]]), int(columns[3][mine[0]]), bool(columns[6][mine[0]]))
-        plans, alone = partial(Plans, workload), bool(one[mine[0]])
-        stages = stages_of(*like, columns[5][mine], stage) if cut_up[mine[0]] else None
-        if stages is not None:
-            these = plans(True, *(column[mine] for column in columns))
-            moments = stage_moments(
-                {part: _sized(found, alone) for part, found in stages.items()}, these, stage
+    name = ""
+    plans = Plans(workload, False, Group(), *columns)
+    for some, basis in bases(workload, plans, modes, stage):
+        name = next(iter(basis.profiles.values())).basis
+        these = plans.take(some, basis.own, basis.group)
+        for rows, sized in basis.by_sequences(these):
+            mine = these.take(rows, basis.own, basis.group)
+            moments = (
+                stage_moments(sized.profiles, mine, stage)
+                if basis.staged
+                else _moments(sized.whole, mine, stage)
             )
-            basis = "profile"
-        else:
-            profile, own = _profile(*like)
-            these, basis = plans(own, *(column[mine] for column in columns)), profile.basis
-            moments = _moments(_sized(profile, alone), these, stage)
-        for kind, values in _worst(moments, these).items():
-            found[kind][mine] = values
+            for kind, values in _worst(moments, mine).items():
+                found[kind][some[rows]] = values
     kinds = {kind: values.reshape(shape) if shape else float(values[0]) for kind, values in found.items()}
     runtime = np.broadcast_to(np.asarray(runtime_bytes, dtype=float), shape)
     kinds["runtime"] = runtime if shape else float(runtime)
-    memory = of_kinds(kinds, (0.0, 0.0), basis)
+    memory = of_kinds(kinds, (0.0, 0.0), name)
     return replace(memory, margin=(memory.allocated * margin[0], memory.allocated * margin[1]))
 
 
@@ -112,31 +107,6 @@ def serving_memory(
     return replace(memory, margin=(memory.allocated * margin[0], memory.allocated * margin[1]))
 
 
-def _alike(modes: np.ndarray, tensor: np.ndarray, *others: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of the plans that go by the same profile."""
-    _, kinds = np.unique(modes, return_inverse=True)
-    numbers = kinds * (tensor.max(initial=0.0) + 1) + tensor
-    for other in others:
-        numbers = numbers * 2 + (other > 0)
-    for number in np.unique(numbers):
-        yield np.flatnonzero(numbers == number)
-
-
-def _sized(profile: MemoryProfile, alone: bool) -> MemoryProfile:
-    """Of micro-batches of one sequence, or of more."""
-    return profile.single if alone and profile.single is not None else profile
-
-
-def _profile(workload: Workload, mode: str, tensor: int, sequence: bool) -> tuple[MemoryProfile, bool]:
-    try:
-        return profile_of(workload, mode, tensor, sequence)  # type: ignore[arg-type]
-    except KeyError:
-        known = ", ".join(dict.fromkeys([*workload.memory, *workload.saved_block]))
-        raise ArrieroError(
-            f"workload {workload.name} was not traced with recompute {mode}; it was with {known}"
-        ) from None
-
-
 def _worst(
     moments: Iterator[tuple[dict[str, np.ndarray], np.ndarray]], plans: Plans
 ) -> dict[str, np.ndarray]:
@@ -159,11 +129,14 @@ def _moments(
     for moments, counts in ((profile.first, plans.accumulation > 0), (profile.later, plans.accumulation > 1)):
         later = moments is profile.later
         for moment in moments:
-            mine = counts & moment.counts(plans.rows / plans.context)
+            mine = counts & moment.counts(plans.sequences)
             if not mine.any():
                 continue
             if stage in (None, 0):
-                yield _first_stage(moment, plans, later), mine & ((moment.where != "head") | ~cut)
+                yield (
+                    _first_stage(moment, plans, later),
+                    mine & ((moment.where != "head") | ~cut),
+                )
             if stage != 0 and cut.any():
                 yield _last_stage(moment, plans, later, stage), mine & cut
             if stage not in (None, 0) and not cut.all():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arriero.cost.memory.profile import ACTIVATIONS, CLASSES, Moment
+from arriero.cost.memory.profile import ACTIVATIONS, CLASSES, Group, Moment
 
 if TYPE_CHECKING:
     from arriero.cost.workload import Workload
@@ -20,10 +20,15 @@ _STATES = ("weights", "gradients", "optimizer")
 
 @dataclass(frozen=True)
 class Plans:
-    """Columns of the plans: arrays of one length; and whether their profile is of one process of a tensor group."""
+    """Columns of the plans: arrays of one length; and among which processes that was traced which they go by.
+
+    Attributes:
+        own: it is of one process of a tensor group.
+    """
 
     workload: Workload
     own: bool
+    traced: Group
     rows: np.ndarray
     accumulation: np.ndarray
     data: np.ndarray
@@ -33,9 +38,20 @@ class Plans:
     sequence: np.ndarray
     zero: np.ndarray
 
+    def take(self, rows: np.ndarray, own: bool, traced: Group) -> Plans:
+        """Some of them, which go by such a profile."""
+        columns = (getattr(self, item.name)[rows] for item in fields(self)[3:])
+        return Plans(self.workload, own, traced, *columns)
+
     @property
     def sharers(self) -> np.ndarray:
         return self.data * self.context
+
+    @property
+    def sequences(self) -> np.ndarray:
+        """Of a micro-batch, as the traced process counts them: cut sequences count by their part of a whole one, unless it
+        had such parts itself."""
+        return self.rows / (self.context / self.traced.context)
 
     @property
     def many(self) -> np.ndarray:
@@ -50,7 +66,7 @@ class Plans:
 
     def divisor(self, name: str) -> np.ndarray:
         """Over how many devices of a tensor group a class is still to be cut."""
-        if self.own or name in ("entry", "batch"):
+        if self.own or name in ("entry", "batch", "tables", "unsharded"):
             return np.ones_like(self.tensor)
         return np.where(self.sequence > 0, self.tensor, 1.0) if name == "stream" else self.tensor
 
@@ -72,7 +88,7 @@ def on_device(
             whether gradients are there already. head: whether it has the head.
         sides: neighbours (or what the last stage gives back instead) with a buffer for every micro-batch.
     """
-    layers, rows = plans.workload.dimensions.n_layers, plans.rows / plans.context
+    layers, rows = plans.workload.dimensions.n_layers, plans.sequences
     waiting = np.zeros_like(rows)
     found: dict[str, np.ndarray] = {}
     for name in CLASSES:
@@ -85,20 +101,18 @@ def on_device(
             rest = rest * head
         elif name == "batch":
             rest = rest * plans.accumulation
-        elif name == "unsharded":
-            continue
         value = (rest + plans.layers * one) / plans.divisor(name)
         if name in ACTIVATIONS:
             value += (flight - 1) * plans.layers * one / plans.divisor(name)
         found[name] = value
-        if name == "gradients" and not later and moment.where != "update":
+        if name == "gradients" and not later and plans.traced.sharers == 1 and moment.where != "update":
             # those of what is in no block wait whole for the end of the backward pass
             whole = np.where(plans.many & (plans.zero >= 2), np.maximum(0.0, rest) / plans.divisor(name), 0.0)
             found[name] = value - whole
             waiting = whole
-    width = 4.0 * plans.workload.dimensions.d_model * plans.workload.context
+    width = 4.0 * plans.workload.dimensions.d_model * plans.workload.context / plans.traced.context
     found["stream"] = found["stream"] + sides * plans.accumulation * rows * width
-    found["unsharded"] = waiting
+    found["unsharded"] = found["unsharded"] + waiting
     return _by_kind(_sharded(moment, plans, found), plans, moment)
 
 
@@ -110,7 +124,7 @@ def on_stage(
     Args:
         beside: what is there too while micro-batches are under way, and how many times.
     """
-    layers, rows = plans.workload.dimensions.n_layers, plans.rows / plans.context
+    layers, rows = plans.workload.dimensions.n_layers, plans.sequences
     found: dict[str, np.ndarray] = {}
     for name in CLASSES:
         one = moment.one_block(name, rows)
@@ -121,13 +135,15 @@ def on_stage(
                 less = (layers - plans.layers) * other.one_block(name, rows)
                 value = value + times * (other.whole(name, rows) - less)
         found[name] = value
-    found["unsharded"] = np.zeros_like(rows)
     return _by_kind(_sharded(moment, plans, found), plans, moment)
 
 
 def _sharded(moment: Moment, plans: Plans, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """States over the data and context processes, and what is gathered of them while it is used."""
-    sharers = plans.sharers
+    """States over the data and context processes, and what is gathered of them while it is used: as it was traced in such a
+    group, or worked out where that was one without."""
+    sharers, traced = plans.sharers, plans.traced.sharers
+    if traced > 1:
+        return {**found, **{name: found[name] * (traced / sharers) for name in _STATES}}
     for level, name in ((3, "weights"), (2, "gradients"), (1, "optimizer")):
         found[name] = found[name] / np.where(plans.zero >= level, sharers, 1.0)
     found["unsharded"] = found["unsharded"] + _gathered(moment, plans) * (plans.many & (plans.zero >= 3))
@@ -158,7 +174,7 @@ def _leaving(moment: Moment, plans: Plans) -> np.ndarray:
 def _by_kind(found: dict[str, np.ndarray], plans: Plans, moment: Moment) -> dict[str, np.ndarray]:
     keys = _gathered_keys(plans) * (moment.where in ("head", "forward", "backward", "end"))
     return {
-        "weights": found["weights"], "gradients": found["gradients"], "optimizer": found["optimizer"],
+        "weights": found["weights"] + found["tables"], "gradients": found["gradients"], "optimizer": found["optimizer"],
         "activations": sum((found[name] for name in (*ACTIVATIONS, "batch")), keys),
         "logits": found["logits"], "unsharded": found["unsharded"],
     }  # fmt: skip
@@ -167,6 +183,8 @@ def _by_kind(found: dict[str, np.ndarray], plans: Plans, moment: Moment) -> dict
 def _gathered_keys(plans: Plans) -> np.ndarray:
     """Keys and values of the other context processes, kept in every block."""
     workload = plans.workload
+    if plans.traced.context > 1:
+        return np.zeros_like(plans.rows)
     others = (plans.context - 1) / plans.context / plans.tensor / plans.pipeline
     found: np.ndarray = workload.kv_token * workload.context * plans.rows * others
     return found

@@ -10,7 +10,7 @@ single line can give it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -22,9 +22,15 @@ Where: TypeAlias = Literal["forward", "head", "backward", "end", "update"]
 """Forward: up to the end of the last block. Head: from there to the last block's backward pass. End: after that of the first
 block. Update: clipping and the optimizer's step."""
 
-CLASSES = ("weights", "gradients", "optimizer", "inner", "entry", "stream", "logits", "unsharded", "batch")
-"""Bytes by how layouts cut them. inner: inside attention and feed-forward, between their first products and their last;
-entry: what their first products read; stream: all else of width d_model. Together the three are activations."""
+CLASSES = (
+    "weights", "gradients", "optimizer", "tables", "inner", "entry", "stream", "logits", "unsharded", "batch"
+)  # fmt: skip
+"""Bytes by how layouts cut them. tables: beside the weights, whole in every process (rotary angles); inner: inside
+attention and feed-forward, between their first products and their last; entry: what their first products read; stream:
+all else of width d_model. Together the last three are activations."""
+NEIGHBOURS = 3
+"""Blocks from which on there are all that FSDP has in hand at once: one at work, one that is fetched, one whose gradient is on
+its way."""
 ACTIVATIONS = ("inner", "entry", "stream")
 
 StagePart: TypeAlias = Literal["first", "middle", "last"]
@@ -80,6 +86,33 @@ def _along(x: np.ndarray, at: tuple[float, ...], values: tuple[float, ...]) -> n
 
 
 @dataclass(frozen=True)
+class Group:
+    """The processes among which one was traced; alone, if all is as it is here.
+
+    Attributes:
+        tensor: processes that the matrices are cut over; ``sequence``: the residual stream too, along the tokens.
+        sharers: that weights and their states are cut over (FSDP), those of ``context`` counted.
+        context: that each sequence is cut over.
+        copies: there are others with the same weights, whose gradients are added up.
+        blocks: of a pipeline's stage, where these are so few that FSDP has other buffers for them; 0: any number.
+    """
+
+    tensor: int = 1
+    sequence: bool = False
+    sharers: int = 1
+    context: int = 1
+    copies: bool = False
+    blocks: int = 0
+
+    @property
+    def simpler(self) -> tuple[Group, ...]:
+        """What the trace of may stand for this one's, from the most like it to the least; this one first."""
+        whole = replace(self, sharers=1, blocks=0)
+        uncut = replace(whole, context=1, copies=False)
+        return tuple(dict.fromkeys((self, whole, uncut)))
+
+
+@dataclass(frozen=True)
 class MemoryProfile:
     """Moments of a step.
 
@@ -89,7 +122,9 @@ class MemoryProfile:
         basis: see ``MemoryByKind``.
         waiting: of a pipeline's stage: what each further micro-batch that is under way keeps. early: what is still held of
             one that was sent on before the first gradient came, once its own has come.
+        closing: of a pipeline's stage that FSDP cuts: the end of the last backward pass, where all gradients are scattered.
         single: the same of micro-batches of one sequence (or a part of one), where these go another way.
+        group: the processes among which this was traced.
     """
 
     first: tuple[Moment, ...]
@@ -97,48 +132,61 @@ class MemoryProfile:
     basis: str = "profile"
     waiting: Moment | None = None
     early: Moment | None = None
+    closing: tuple[Moment, ...] = ()
     single: MemoryProfile | None = None
+    group: Group = Group()
 
 
 class CutProfiles(Protocol):
-    """Profiles that also know what one process of a tensor group holds."""
+    """Profiles that also know what one process of a group holds."""
 
-    def cut(self, mode: Recompute, tensor: int, sequence: bool) -> MemoryProfile | None:
-        """Of one of ``tensor`` processes; None: the model cannot be cut so, or nobody can trace it here.
+    def cut(self, mode: Recompute, group: Group, part: StagePart | None = None) -> MemoryProfile | None:
+        """Of one process of a group, in a pipeline's stage where ``part`` says which; None: the model cannot be cut so, or
+        nobody can trace it here."""
 
-        Args:
-            sequence: the residual stream is cut along the tokens.
-        """
-
-    def stage(self, mode: Recompute, tensor: int, sequence: bool, part: StagePart) -> MemoryProfile | None:
-        """Of one process of such a group in a pipeline's stage; one of them is a group too."""
+    def sharers(self, tensor: int, sharers: int, context: int) -> int:
+        """How many are traced to tell what one of ``sharers`` holds, of which ``context`` have parts of one sequence."""
 
 
-def stage_of(
-    workload: Workload, mode: Recompute, tensor: int, sequence: bool, part: StagePart
-) -> MemoryProfile | None:
+def stage_of(workload: Workload, mode: Recompute, group: Group, part: StagePart) -> MemoryProfile | None:
     """The profile of a pipeline's stage, where it can be traced."""
-    if mode not in workload.memory or not hasattr(workload.memory, "stage"):
-        return None
-    return cast(CutProfiles, workload.memory).stage(mode, tensor, sequence, part)
+    return _cut(workload, mode, group, part)
 
 
-def profile_of(
-    workload: Workload, mode: Recompute, tensor: int = 1, sequence: bool = False
-) -> tuple[MemoryProfile, bool]:
-    """(profile of one process of a tensor group, True), or where there is none that of the whole model, and False.
+def profile_of(workload: Workload, mode: Recompute, group: Group | None = None) -> tuple[MemoryProfile, bool]:
+    """(profile of one process of a group, True), or where there is none that of the whole model, and False.
 
     It is measured where the workload was; else it is made from the workload's summary figures.
 
     Raises:
         KeyError: the workload says nothing of this kind of recomputation.
     """
-    if tensor > 1 and mode in workload.memory and hasattr(workload.memory, "cut"):
-        found = cast(CutProfiles, workload.memory).cut(mode, tensor, sequence)
+    group = group or Group()
+    tensor = group.tensor
+    if group != Group():
+        found = _cut(workload, mode, group, None)
         if found is not None:
             return found, True
     measured = workload.memory.get(mode)
     return (_from_fields(workload, mode) if measured is None else measured), tensor == 1
+
+
+def traced_sharers(workload: Workload, tensor: int, sharers: int, context: int) -> int:
+    """How many processes that share weights and states are traced for so many; 1 where none can be."""
+    memory = workload.memory
+    return cast(CutProfiles, memory).sharers(tensor, sharers, context) if hasattr(memory, "sharers") else 1
+
+
+def _cut(workload: Workload, mode: Recompute, group: Group, part: StagePart | None) -> MemoryProfile | None:
+    """Of a group, or of the one most like it that can be traced."""
+    if mode not in workload.memory or not hasattr(workload.memory, "cut"):
+        return None
+    memory = cast(CutProfiles, workload.memory)
+    for like in group.simpler:
+        found = None if like == Group() and part is None else memory.cut(mode, like, part)
+        if found is not None:
+            return found
+    return None
 
 
 def _from_fields(workload: Workload, mode: Recompute) -> MemoryProfile:

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from arriero.cost.memory.on_device import Plans, on_stage
-from arriero.cost.memory.profile import MemoryProfile, StagePart, stage_of
+from arriero.cost.memory.profile import Group, MemoryProfile, StagePart, stage_of
 
 if TYPE_CHECKING:
     from arriero.cost.workload import Recompute, Workload
 
 
 def stages_of(
-    workload: Workload, mode: str, tensor: int, sequence: bool, pipeline: np.ndarray, stage: int | None
+    workload: Workload, mode: str, group: Group, stages: int, stage: int | None
 ) -> dict[StagePart, MemoryProfile] | None:
-    """Profiles of the stages that pipelines of these lengths have (of one of them alone, where ``stage`` says which); None
+    """Profiles of the stages that pipelines of so many (3: or more) have (of one of them alone, where ``stage`` says which); None
     where they cannot be traced."""
     wanted: list[StagePart] = ["first"] if stage in (None, 0) else []
-    if stage != -1 and stage != 0 and pipeline.max() > 2:
+    if stage != -1 and stage != 0 and stages > 2:
         wanted.append("middle")
     wanted += ["last"] if stage != 0 else []
     found: dict[StagePart, MemoryProfile] = {}
     for part in wanted:
-        profile = stage_of(workload, cast("Recompute", mode), tensor, sequence, part)
+        profile = stage_of(workload, cast("Recompute", mode), group, part)
         if profile is None:
             return None
         found[part] = profile
@@ -42,11 +42,13 @@ def stage_moments(
     """
     for part, profile in profiles.items():
         to_come, there = _to_come(part, plans, stage)
-        for moments, later in ((profile.first, False), (profile.later, True)):
+        for moments, later in ((profile.first, False), (profile.later, True), (profile.closing, True)):
             for moment in moments:
-                there_now = there & moment.counts(plans.rows / plans.context)
+                there_now = there & moment.counts(plans.sequences)
                 most = to_come
-                if later and moment.where in ("backward", "end"):
+                if moments is profile.closing:
+                    there_now, most = there_now & (plans.accumulation > 1), np.ones_like(to_come)
+                elif later and moment.where in ("backward", "end"):
                     there_now, most = (
                         there_now & (plans.accumulation > 1),
                         np.minimum(to_come, plans.accumulation - 1),
@@ -56,7 +58,11 @@ def stage_moments(
                 if there_now.any():
                     others = np.minimum(most, plans.accumulation) - 1
                     # traced as for many micro-batches; with few, the gradient comes only when fewer are under way
-                    few = later * (plans.accumulation < 2 * to_come - 1) * -1.0
+                    few = (
+                        (later and moments is not profile.closing)
+                        * (plans.accumulation < 2 * to_come - 1)
+                        * -1.0
+                    )
                     yield (
                         on_stage(moment, plans, ((profile.waiting, others), (profile.early, few))),
                         there_now,

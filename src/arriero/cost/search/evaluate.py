@@ -11,7 +11,7 @@ import numpy as np
 from arriero.cost.hardware.table import Hardware
 from arriero.cost.memory import KINDS, device_memory
 from arriero.cost.quantity import Quantity
-from arriero.cost.search.columns import MODES, Plans, Range, Scores
+from arriero.cost.search.columns import MODES, Columns, Plans, Range, Scores
 from arriero.cost.time import Coefficients, step_terms
 from arriero.cost.workload import Workload
 
@@ -62,10 +62,11 @@ def evaluate(
     found = np.empty(len(plans), dtype=np.int64)
     parts = []
     start = 0
+    memory = _memory(plans, workloads)
     for rows, offer, workload in _groups(plans, offers, workloads):
         found[rows] = np.arange(start, start + len(rows))
         start += len(rows)
-        parts.append(_score(plans.take(rows), offer, workload, tokens, around))
+        parts.append(_score(plans.take(rows), memory.take(rows), offer, workload, tokens, around))
     return Scores.joined(parts).take(found) if parts else _nothing()
 
 
@@ -80,8 +81,9 @@ def _groups(
                 yield rows, offer, workload
 
 
-def _score(plans: Plans, offer: Offer, workload: Workload, tokens: float, around: Surroundings) -> Scores:
-    memory, kind = _memory(plans, offer, workload)
+def _score(
+    plans: Plans, memory: _Memory, offer: Offer, workload: Workload, tokens: float, around: Surroundings
+) -> Scores:
     seconds = _seconds(plans, offer, workload, tokens)
     device_seconds = seconds.times(plans.devices, plans.devices, plans.devices)
     energy = device_seconds.times(*_ends(offer.watts))
@@ -93,9 +95,9 @@ def _score(plans: Plans, offer: Offer, workload: Workload, tokens: float, around
         money=device_seconds.times(*(price / _HOUR for price in _ends(offer.price))),
         energy=energy,
         co2=facility.times(per_joule, per_joule, per_joule),
-        memory=memory,
+        memory=_with_runtime(memory.allocated, plans, offer),
         capacity=np.full(len(plans), math.nan if capacity is None else capacity),
-        kind=kind,
+        kind=memory.kind,
     )
 
 
@@ -105,16 +107,52 @@ def _ends(quantity: Quantity) -> tuple[float, float, float]:
     return quantity.low, quantity.value, quantity.high
 
 
-def _memory(plans: Plans, offer: Offer, workload: Workload) -> tuple[Range, np.ndarray]:
-    """Bytes of the fullest device, and the number in ``KINDS`` of what takes most of what a plan can change."""
+@dataclass(frozen=True)
+class _Memory(Columns):
+    """Bytes that plans allocate on their fullest device, and the number in ``KINDS`` of what takes most of them."""
+
+    allocated: Range
+    kind: np.ndarray
+
+
+def _memory(plans: Plans, workloads: Sequence[Workload]) -> _Memory:
+    """What devices do not decide on, so that layouts are worked out once for all of these."""
+    found = _Memory(Range.unknown(len(plans)), np.zeros(len(plans), dtype=np.int64))
+    for variant, workload in enumerate(workloads):
+        rows = np.flatnonzero(plans.variant == variant)
+        if len(rows):
+            first, which = _layouts(plans.take(rows))
+            mine = _of_layouts(plans.take(rows[first]), workload).take(which)
+            for column in ("low", "middle", "high"):
+                getattr(found.allocated, column)[rows] = getattr(mine.allocated, column)
+            found.kind[rows] = mine.kind
+    return found
+
+
+def _layouts(plans: Plans) -> tuple[np.ndarray, np.ndarray]:
+    """(a row of each layout, the layout of each row)."""
+    key = np.zeros(len(plans), dtype=np.int64)
+    for name in ("data", "tensor", "context", "pipeline", "zero", "micro_batch", "accumulation", "recompute"):
+        _, number = np.unique(getattr(plans, name), return_inverse=True)
+        _, key = np.unique(key * (number.max() + 1) + number, return_inverse=True)
+    _, first = np.unique(key, return_index=True)
+    return first, key
+
+
+def _of_layouts(plans: Plans, workload: Workload) -> _Memory:
     found = device_memory(
         workload, plans.cut, micro_batch=plans.micro_batch, accumulation=plans.accumulation, recompute=_modes(plans)
     )  # fmt: skip
     ends = (found.low, found.total + (found.margin[0] + found.margin[1]) / 2, found.high)
-    runtime = _by_devices(plans, offer.runtime)
     shape = plans.devices.shape
     kinds = np.stack([np.broadcast_to(getattr(found, kind), shape) for kind in KINDS if kind != "runtime"])
-    return Range(*(end + runtime[:, column] for column, end in enumerate(ends))), kinds.argmax(axis=0)
+    return _Memory(Range(*(np.broadcast_to(end, shape) for end in ends)), kinds.argmax(axis=0))
+
+
+def _with_runtime(allocated: Range, plans: Plans, offer: Offer) -> Range:
+    runtime = _by_devices(plans, offer.runtime)
+    ends = (allocated.low, allocated.middle, allocated.high)
+    return Range(*(end + runtime[:, column] for column, end in enumerate(ends)))
 
 
 def _modes(plans: Plans) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
-from arriero.cost.memory.profile import MemoryProfile, Moment
+from arriero.cost.memory.profile import Group, MemoryProfile, Moment
 from arriero.cost.workload import Parameters, Recompute, Work
 
 T = TypeVar("T")
@@ -63,7 +63,8 @@ def profile_from(data: Mapping[str, Any]) -> MemoryProfile:
     first, later = (tuple(map(_moment, data[name])) for name in ("first", "later"))
     waiting, early = (_moment(data[name]) if data.get(name) else None for name in ("waiting", "early"))
     single = profile_from(data["single"]) if data.get("single") else None
-    return MemoryProfile(first, later, data["basis"], waiting, early, single)
+    closing = tuple(map(_moment, data["closing"]))
+    return MemoryProfile(first, later, data["basis"], waiting, early, closing, single, Group(**data["group"]))
 
 
 def _moment(data: Mapping[str, Any]) -> Moment:

@@ -16,7 +16,6 @@ from arriero.cost.time import Coefficients, TimeTerms, step_terms
 from arriero.cost.time.tiers import banded
 from arriero.cost.workload import Recompute, Workload
 from arriero.errors import ArrieroError
-from arriero.planning.counts.as_data import ByMode
 from arriero.planning.counts.phases import Phase
 from arriero.planning.estimate.bill import Bill, bill
 from arriero.planning.estimate.coefficients import coefficients_of, serving_coefficients
@@ -47,12 +46,13 @@ from arriero.planning.estimate.question import (
     traced_dtype,
 )
 from arriero.planning.estimate.sheet import Fit, Part
+from arriero.planning.memory.sifted import opened, sifted
 from arriero.training.micro_batch import TOKENS_AT_ONCE
 from arriero.training.settings import TrainSettings
 
 _MODES: tuple[Recompute, ...] = ("none", "selective", "full")
 _TRIED = 6
-"""Layouts that are traced at most for one kind of recomputation before the best of them is taken as it is."""
+"""Groups of processes that are traced at most for one kind of recomputation before the best layout is taken as it is."""
 _IDLE = 0.4
 """Share of a step that devices wait for one another from which on layouts that recompute are looked at too."""
 
@@ -187,20 +187,21 @@ def _layout(case: Case) -> Layout:
 def _fastest(case: Case, found: Layouts, seconds: np.ndarray, capacity: float | None) -> tuple[int, bool]:
     """(row of the fastest layout that fits, whether one does).
 
-    Layouts are sifted by what they leave of one device's trace, which takes no trace of each; one that would be chosen is
-    then held to the traces of its own group and stage.
+    Layouts are sifted by what they leave of one device's trace; one that would be chosen is then held to the traces of its
+    own group and stage, with all that have the same.
     """
     beside = runtime_bytes(case.device, case.question.count)[2] + np.asarray(
         beside_bytes(case.method, found.cut)
     )
-    peak = np.asarray(_memory(case, found, sifted=True).high) + beside
-    row = choose_row(found, seconds, peak, capacity)
-    tried: set[int] = set()
-    while (capacity is None or peak[row] <= capacity) and row not in tried and len(tried) < _TRIED:
-        tried.add(row)
-        peak[row] = _memory(case, row_of(found, row)).high + np.broadcast_to(beside, peak.shape)[row]
+    workload = sifted(case.workload)
+    for _ in range(_TRIED):
+        peak = np.asarray(_memory_of(workload, found).high) + beside
         row = choose_row(found, seconds, peak, capacity)
-    return row, capacity is None or bool(peak[row] <= capacity)
+        fits = capacity is None or bool(peak[row] <= capacity)
+        one = row_of(found, row)
+        if not fits or not opened(workload, one.cut, one.micro_batch, one.recompute, one.accumulation):
+            break
+    return row, fits
 
 
 def _phase_terms(case: Case, phase: Phase, layout: Layout) -> dict[str, float]:
@@ -237,11 +238,12 @@ def _here(case: Case) -> Outcome:
     )
 
 
-def _memory(case: Case, found: Layouts | Layout, *, sifted: bool = False) -> MemoryByKind:
-    """Of the device that needs most. ``sifted``: by what a layout leaves of one process's trace alone."""
-    workload, modes = case.workload, case.workload.memory
-    if sifted:
-        workload = replace(workload, memory=ByMode(tuple(modes), modes.__getitem__))
+def _memory(case: Case, found: Layout) -> MemoryByKind:
+    """Of the device that needs most."""
+    return _memory_of(case.workload, found)
+
+
+def _memory_of(workload: Workload, found: Layouts | Layout) -> MemoryByKind:
     return device_memory(
         workload, found.cut, micro_batch=found.micro_batch, recompute=found.recompute,
         accumulation=found.accumulation,

@@ -9,17 +9,18 @@ import numpy as np
 
 from arriero.cost.hardware.table import Hardware
 from arriero.cost.search.choose import Search
-from arriero.cost.search.columns import Plans, Scores
+from arriero.cost.search.columns import Plans
 from arriero.cost.search.evaluate import Offer, Surroundings, evaluate
 from arriero.cost.search.limits import Limits
 from arriero.cost.search.space import enumerate_plans
 from arriero.cost.tariffs import Tariffs
-from arriero.cost.workload import Dtype
+from arriero.cost.workload import Dtype, Workload
 from arriero.errors import ArrieroError
 from arriero.planning.goal.doubts import Doubt, doubts, left_out, next_action
 from arriero.planning.goal.offers import choose_devices, make_offers, precisions
 from arriero.planning.goal.others import Other, others, unknown_devices
 from arriero.planning.goal.question import GoalQuestion
+from arriero.planning.goal.settle import settled
 from arriero.planning.goal.variants import Variant, context_of, make_space, make_variant, step_sequences
 from arriero.planning.goal.words import Wording
 
@@ -117,11 +118,8 @@ def answer_with(
         raise ArrieroError(
             f"no way to deal {batch} sequences a step over {_counts(question)} devices: give --batch-tokens or --max-devices"
         )
-    scores = _evaluated(plans, offers, variants, _tokens(question), tariffs)
-    limits = Limits(question.deadline, question.budget, question.judged_by)
-    words = Wording(
-        Search(plans, scores, limits, question.objective), offers, variants, tariffs.currency, question.deadline_text
-    )  # fmt: skip
+    search = _searched(question, plans, offers, variants, tariffs)
+    words = Wording(search, offers, variants, tariffs.currency, question.deadline_text)
     return _told(question, words, batch, _grid(tariffs))
 
 
@@ -163,11 +161,20 @@ def _way_out(words: Wording, closest: int | None) -> str:
     return f"the nearest plan {words.verdict(closest)}: {ways[misfit.limit]}"
 
 
-def _evaluated(
-    plans: Plans, offers: list[Offer], variants: list[Variant], tokens: float, tariffs: Tariffs
-) -> Scores:
+def _searched(
+    question: GoalQuestion, plans: Plans, offers: list[Offer], variants: list[Variant], tariffs: Tariffs
+) -> Search:
+    """The search in which the best plan (or, where none does, the nearest miss) rests on the trace of its own group."""
     around = Surroundings(tariffs.pue.quantity(), tariffs.grid.quantity())
-    return evaluate(plans, offers, [variant.workload for variant in variants], tokens, around)
+    limits = Limits(question.deadline, question.budget, question.judged_by)
+
+    def search(workloads: list[Workload]) -> tuple[Search, int | None]:
+        scores = evaluate(plans, offers, workloads, _tokens(question), around)
+        found = Search(plans, scores, limits, question.objective)
+        best = found.best()
+        return found, found.nearest_miss() if best is None else best
+
+    return settled(plans, [variant.workload for variant in variants], search)
 
 
 def tariffs_of(question: GoalQuestion) -> Tariffs:

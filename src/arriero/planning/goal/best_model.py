@@ -10,14 +10,17 @@ import numpy as np
 
 from arriero.cost.hardware.table import Hardware
 from arriero.cost.scaling.law import CHINCHILLA, ParametricLaw
+from arriero.cost.search.columns import Scores
 from arriero.cost.search.evaluate import Offer, Surroundings, evaluate
 from arriero.cost.search.space import enumerate_plans
 from arriero.cost.tariffs import Tariffs
+from arriero.cost.workload import Workload
 from arriero.errors import ArrieroError
 from arriero.models.preset import get_preset, presets
 from arriero.planning.goal.answer import GoalAnswer, answer_with, offers_for, tariffs_of, traced
 from arriero.planning.goal.offers import choose_devices, precisions
 from arriero.planning.goal.question import GoalQuestion
+from arriero.planning.goal.settle import settled
 from arriero.planning.goal.variants import Variant, make_space, step_sequences
 
 LADDER = (
@@ -129,16 +132,28 @@ def most_tokens(
     if not len(plans):
         return 0.0
     around = Surroundings(tariffs.pue.quantity(), tariffs.grid.quantity())
-    scores = evaluate(plans, offers, [variant.workload for variant in variants], _PROBE_TOKENS, around)
     step = batch * variants[0].workload.context
-    probed = math.ceil(_PROBE_TOKENS / step)
+
+    def search(workloads: list[Workload]) -> tuple[float, int | None]:
+        scores = evaluate(plans, offers, workloads, _PROBE_TOKENS, around)
+        steps = _most_steps(question, scores, math.ceil(_PROBE_TOKENS / step))
+        fits = (scores.memory.high <= scores.capacity) & ~np.isnan(steps)
+        if not fits.any():
+            return 0.0, None
+        row = int(np.where(fits, steps, -np.inf).argmax())
+        return float(steps[row]), row
+
+    most = settled(plans, [variant.workload for variant in variants], search)
+    return float(math.floor(most * (1 - _ROUNDING)) * step)
+
+
+def _most_steps(question: GoalQuestion, scores: Scores, probed: int) -> np.ndarray:
+    """Steps that each plan can do within the limits; ``scores`` are of so many."""
     assert question.budget is not None
-    steps = question.budget / (scores.money.end(question.judged_by) / probed)
+    steps: np.ndarray = question.budget / (scores.money.end(question.judged_by) / probed)
     if question.deadline is not None:
         steps = np.minimum(steps, question.deadline / (scores.seconds.end(question.judged_by) / probed))
-    fits = (scores.memory.high <= scores.capacity) & ~np.isnan(steps)
-    most = float(steps[fits].max()) if fits.any() else 0.0
-    return float(math.floor(most * (1 - _ROUNDING)) * step)
+    return steps
 
 
 def _candidates(

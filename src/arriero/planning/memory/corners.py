@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from arriero.cost.memory.profile import NEIGHBOURS
 from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, depths_of
@@ -19,6 +20,7 @@ from arriero.training.objectives.dpo import DpoObjective
 from arriero.training.objectives.head import BLOCK_LOGITS, block_rows, plain_table
 from arriero.training.objectives.linear_head import CACHED_SCORES, rows_at_once
 from arriero.training.objectives.next_token import NextToken
+from arriero.training.parallel.layout import Layout
 from arriero.training.traced import Work
 
 _MOST_ROWS = 4096
@@ -141,8 +143,18 @@ def deeper(depths: Depths) -> Depths:
     return Depths(kind.more, (replace(kind, more=more, shallow=kind.shallow + 1),))
 
 
-def head_corners(work: Work, scored: int, cut: bool) -> Head:
-    """Where the head has its corners. One that is ``cut`` over processes has parts of another size."""
+def with_neighbours(depths: Depths) -> Depths:
+    """Deep enough for every block to do as in a deep model that FSDP cuts, or as deep as the model is."""
+    while len(depths.kinds) == 1 and depths.kinds[0].shallow < min(NEIGHBOURS, depths.layers):
+        depths = deeper(depths)
+    return depths
+
+
+def head_corners(work: Work, scored: int, layout: Layout | None) -> Head:
+    """Where the head has its corners, with so many scored positions of a sequence. One that is cut over processes has parts
+    of another size, and with context each process has its share of the positions."""
+    cut = layout is not None and layout.tensor > 1
+    scored = scored if layout is None else scored // layout.context
     config = depths_of(work.config).base
     dtype = torch.float32 if work.precision == "fp32" else torch.bfloat16
     with FakeTensorMode():

@@ -80,6 +80,7 @@ def _state(
     )
     watched.watch = Watch(many.model, log)
     watch_state(model, optimizer, [x for share in shares for x in (share.part, share.whole)], log)
+    log.tag(many.model.buffers(), "tables")  # the copy that is cut has its own
     objective = many.objective(cast(Objective, watched))
     stage = None if many._pipeline is None else StageRun(many._pipeline, shares, work, log)
     return [model, optimizer, average, many, stage, objective, *shares]

@@ -11,10 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arriero.cost.memory.profile import CLASSES, MemoryProfile, Moment, Where
+from arriero.cost.memory.profile import CLASSES, Group, MemoryProfile, Moment, Where
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, depths_of
-from arriero.planning.memory.corners import Corners, Stretches, head_corners, named, rows_of
+from arriero.planning.memory.corners import (
+    Corners,
+    Stretches,
+    head_corners,
+    named,
+    rows_of,
+    with_neighbours,
+)
 from arriero.planning.memory.layouts import logged_rank
 from arriero.planning.memory.log import AFTER, BACKWARD, BEFORE, FORWARD, START, UPDATE, Label
 from arriero.planning.memory.step import logged_step
@@ -37,7 +44,7 @@ def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> Me
 
     Args:
         shape: of one sequence (``rows`` 1): its length and its scored positions.
-        layout: of a tensor group, of which the first process is meant; None: one process alone.
+        layout: without a pipeline, of the processes of which the first is meant; None: one alone.
 
     Raises:
         ArrieroError: the model cannot be trained with these settings, or be cut this way.
@@ -53,10 +60,18 @@ def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> Me
         return MemoryProfile(*moments_of(corners, lambda label: label[0] == UPDATE or label[1] == 0))
 
     many = layout is not None and layout.sequence
-    corners = Corners(trace, depths_of(work.config), rows_of(work, shape, many), 2)
-    corners.bend(head_corners(work, shape.scored, cut=layout is not None))
+    depths = depths_of(work.config)
+    depths = with_neighbours(depths) if layout is not None and layout.sharded else depths
+    corners = Corners(trace, depths, rows_of(work, shape, many), 2)
+    corners.bend(head_corners(work, shape.scored, layout))
     found = profile(corners)
     return replace(found, single=profile(corners.single())) if many else found
+
+
+def in_group(profile: MemoryProfile, group: Group) -> MemoryProfile:
+    """The profile as that of one of a group."""
+    single = None if profile.single is None else in_group(profile.single, group)
+    return replace(profile, single=single, group=group)
 
 
 def moments_of(
@@ -169,7 +184,7 @@ def _worst(bytes: np.ndarray) -> np.ndarray:
     return bytes[[int(bytes.sum(axis=1).argmax())]]
 
 
-_SETS = np.array([name in ("weights", "gradients", "optimizer") for name in CLASSES])
+_SETS = np.array([name in ("weights", "gradients", "optimizer", "tables") for name in CLASSES])
 """Classes that go by sets of weights, not by how often a block is applied (ALBERT's share them)."""
 
 

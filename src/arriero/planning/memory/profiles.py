@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from arriero.cost.memory.profile import MemoryProfile, Moment, StagePart
+import torch
+
+from arriero.cost.memory.profile import Group, MemoryProfile, Moment, StagePart
 from arriero.cost.workload import Recompute
 from arriero.errors import ArrieroError
+from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.objectives import planned_objective, planned_shape
 from arriero.planning.counts.subject import Subject
-from arriero.planning.memory.profile import memory_profile
+from arriero.planning.memory.profile import in_group, memory_profile
 from arriero.planning.memory.stages import stage_profile
 from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import Layout
@@ -34,30 +37,47 @@ def traced_part(
     config: ModelConfig,
     subject: Subject,
     mode: Recompute,
-    tensor: int,
-    sequence: bool,
+    group: Group,
+    weight_bytes: float,
     stage: StagePart | None = None,
 ) -> MemoryProfile | None:
-    """Of the first of ``tensor`` processes (the others hold no more), in this stage of a pipeline or without one; None where
-    the model cannot be cut so.
+    """Of the first process of a group (the others hold no more), in this stage of a pipeline or without one; None where the
+    model cannot be cut so.
 
     Args:
-        sequence: the residual stream is cut along the tokens.
+        weight_bytes: as in :func:`traced_profile`.
     """
-    if (sequence and subject.context % tensor) or (stage is not None and subject.held in ("int8", "int4")):
+    sequence = group.sequence and group.tensor > 1
+    packed = subject.held in ("int8", "int4")
+    if (sequence and subject.context % group.tensor) or (packed and (stage is not None or group.sharers > 1)):
         return None
     layout = Layout(
-        pipeline=1, replicas=1, data=1, context=1, tensor=tensor, sequence=sequence and tensor > 1, sharded=False
+        pipeline=1, replicas=1, data=2 if group.copies else group.sharers // group.context or 1,
+        context=group.context, tensor=group.tensor, sequence=sequence, sharded=group.sharers > 1,
     )  # fmt: skip
+    if subject.context % layout.length_step:
+        return None
     work, shape = traced_work(config, subject, mode), _sequence(subject)
     try:
-        return (
+        found = (
             memory_profile(work, shape, layout)
             if stage is None
-            else stage_profile(work, shape, layout, stage)
+            else stage_profile(work, shape, layout, stage, group.blocks)
         )
+        return in_group(_held(found, weight_bytes) if packed else found, group)
     except ArrieroError:
         return None
+
+
+def rows_of_weights(config: ModelConfig) -> dict[str, int]:
+    """Parameters by the length of their tensors' first dimension."""
+    found: dict[str, int] = {}
+    with torch.device("meta"):
+        model = build_model(config)
+    for p in model.parameters():
+        rows = str(p.shape[0]) if p.ndim else "1"
+        found[rows] = found.get(rows, 0) + p.numel()
+    return found
 
 
 def _sequence(subject: Subject) -> Shape:
@@ -86,4 +106,4 @@ def _held(profile: MemoryProfile, weight_bytes: float) -> MemoryProfile:
         )
 
     first, later = (tuple(map(scaled, moments)) for moments in (profile.first, profile.later))
-    return MemoryProfile(first, later, profile.basis)
+    return replace(profile, first=first, later=later)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from arriero.cost.memory.profile import MemoryProfile, Moment, StagePart
+from arriero.cost.memory.profile import CLASSES, NEIGHBOURS, MemoryProfile, Moment, StagePart
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, Kind
 from arriero.planning.memory.corners import Corners, head_corners, named, rows_of
@@ -29,18 +29,21 @@ _STAGES: Mapping[StagePart, int] = {"first": 2, "middle": 3, "last": 2}
 """Stages of the shallowest pipeline that has such a part, in which two micro-batches are under way, or one at the end."""
 
 
-def stage_profile(work: Work, shape: Shape, layout: Layout, part: StagePart) -> MemoryProfile:
+def stage_profile(
+    work: Work, shape: Shape, layout: Layout, part: StagePart, blocks: int = 0
+) -> MemoryProfile:
     """Moments of one stage, with one micro-batch under way, and what each further one keeps. What a block adds is one of
     the stage's; the rest is what it has beside its blocks.
 
     Args:
-        layout: without the pipeline: of a tensor group, of which the first process is meant, or of one.
+        layout: without the pipeline, of the processes of which the first is meant.
+        blocks: of the stage that is meant, where the layout cuts weights and these are few; 0: any other number.
 
     Raises:
         ArrieroError: the model cannot be trained with these settings, or be cut this way.
     """
     stages, last = _STAGES[part], part == "last"
-    grid, rank = replace(layout, pipeline=stages), {"first": 0, "middle": 1, "last": 1}[part] * layout.tensor
+    grid, rank = replace(layout, pipeline=stages), {"first": 0, "middle": 1, "last": 1}[part] * layout.size
     under_way, micro = (
         (1, 2) if last else (2, 3)
     )  # of so many micro-batches a step, one more than are under way
@@ -53,14 +56,19 @@ def stage_profile(work: Work, shape: Shape, layout: Layout, part: StagePart) -> 
     def profile(corners: Corners) -> MemoryProfile:
         labels = [x for x in corners.labels if x not in (_WAITING, _EARLY) and _turn(x, under_way) < 2]
         found = MemoryProfile(*moments_of(corners, lambda label: not _turn(label, under_way), labels))
-        return (
-            found if last else replace(found, waiting=_kept(corners, _WAITING), early=_kept(corners, _EARLY))
-        )
+        if last:
+            return found
+        ends = [x for x in corners.labels if layout.sharded and x[:2] == (BEFORE, 2)]
+        _, closing = moments_of(corners, lambda label: False, ends)
+        return replace(found, waiting=_kept(corners, _WAITING), early=_kept(corners, _EARLY), closing=closing)
 
     rows = rows_of(work, shape, layout.sequence)
-    corners = Corners(trace, _depths(work, stages, 1), rows, micro, lambda d: _depths(work, stages, 2))
+    blocks = (blocks or NEIGHBOURS) if layout.sharded else 1
+    corners = Corners(
+        trace, _depths(work, stages, blocks), rows, micro, lambda d: _depths(work, stages, blocks + 1)
+    )
     if last:
-        corners.bend(head_corners(work, shape.scored, cut=layout.tensor > 1))
+        corners.bend(head_corners(work, shape.scored, layout))
     found = profile(corners)
     return replace(found, single=profile(corners.single())) if layout.sequence else found
 
@@ -75,12 +83,15 @@ def _depths(work: Work, stages: int, shallow: int) -> Depths:
 def _alone(found: Mapping[Label, Stretch]) -> dict[Label, Stretch]:
     """As if the micro-batch at work were the only one under way; what one that waits keeps is in the stretch ``waiting``,
     and in ``early`` what is held of those that were sent before the first gradient came."""
-    waiting = found[START, 1].bytes[0] - found[START, 0].bytes[0]
+    micro_batch = np.array([name != "unsharded" for name in CLASSES])  # weights are gathered for all of them
+    waiting = (found[START, 1].bytes[0] - found[START, 0].bytes[0]) * micro_batch
     # the third backward pass begins with one less under way, and without that
     second, third = (_begins(found, batch) for batch in (1, 2))
-    early = second - third - waiting
+    early = (second - third - waiting) * micro_batch
     alone = {
-        label: stretch if label[0] == UPDATE else Stretch(stretch.label, stretch.bytes - waiting)
+        label: stretch
+        if label[0] == UPDATE or label[:2] == (BEFORE, 2)
+        else Stretch(stretch.label, stretch.bytes - waiting)
         for label, stretch in found.items()
     }
     return {**alone, _WAITING: Stretch(_WAITING, waiting[None]), _EARLY: Stretch(_EARLY, early[None])}

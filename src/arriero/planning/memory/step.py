@@ -54,7 +54,8 @@ def logged_step(work: Work, config: ModelConfig, shapes: Sequence[Shape], *, fak
 def watch_state(model: nn.Module, optimizer: Any, batches: Sequence[Any], log: StorageLog) -> None:
     """Say what is there before the step begins, and watch for gradients."""
     known: list[tuple[list[Tensor], str]] = [
-        ([*model.parameters(), *model.buffers()], "weights"),
+        (list(model.parameters()), "weights"),
+        (list(model.buffers()), "tables"),
         (list(tensors(dict(optimizer.state))), "optimizer"),
         (list(tensors([vars(batch) for batch in batches])), "batch"),
     ]

@@ -58,7 +58,8 @@ def traced_memory(
     stages = 1 if layout is None else layout.pipeline
     found = _worst_of(step, work.config, stages, whole)
     classes = dict(zip(CLASSES, map(float, found), strict=True))
-    kinds = {name: classes[name] for name in ("weights", "gradients", "optimizer", "logits", "unsharded")}
+    kinds = {name: classes[name] for name in ("gradients", "optimizer", "logits", "unsharded")}
+    kinds["weights"] = classes["weights"] + classes["tables"]
     kinds["activations"] = sum(classes[name] for name in (*ACTIVATIONS, "batch"))
     memory = of_kinds({**kinds, "runtime": runtime_bytes}, (0.0, 0.0), "traced")
     return replace(memory, margin=(memory.allocated * margin[0], memory.allocated * margin[1]))

@@ -11,6 +11,10 @@ from arriero.planning.pictures.picture import Picture
 
 ZOOM = 2.0
 """Pixels of a raster image for each unit of a picture."""
+_FAMILIES = (
+    "Arial", "Helvetica", "DejaVu Sans", "Liberation Sans", "Noto Sans", "Open Sans", "Ubuntu", "Roboto", "Cantarell",
+    "Segoe UI", "Verdana", "FreeSans",
+)  # fmt: skip
 _LETTERS = '<svg xmlns="http://www.w3.org/2000/svg" width="60" height="20"><text x="0" y="15" font-family="sans-serif">mW</text></svg>'
 
 
@@ -29,20 +33,25 @@ def png(picture: Picture, theme: Literal["light", "dark"] = "light", *, zoom: fl
         raise ArrieroError(
             'PNG files need the library resvg-py: `pip install "arriero[png]"`; SVG files need nothing'
         )
-    if not _has_fonts():
+    family = _sans_family()
+    if family is None:
         raise ArrieroError(
             "PNG files need a font to write with: install one, e.g. the package fonts-dejavu-core"
         )
-    return _rastered(picture.svg(theme), zoom)
+    return _rastered(picture.svg(theme), zoom, family)
 
 
 @lru_cache(maxsize=1)
-def _has_fonts() -> bool:
-    """Without a font resvg leaves texts out and says nothing."""
-    return _rastered(_LETTERS, 1.0) != _rastered(_LETTERS.replace("mW", ""), 1.0)
+def _sans_family() -> str | None:
+    """A family of fonts that is installed; without one resvg leaves texts out and says nothing. It takes sans-serif for
+    Arial unless it is told otherwise."""
+    blank = _LETTERS.replace("mW", "")
+    return next(
+        (name for name in _FAMILIES if _rastered(_LETTERS, 1.0, name) != _rastered(blank, 1.0, name)), None
+    )
 
 
-def _rastered(svg: str, zoom: float) -> bytes:
+def _rastered(svg: str, zoom: float, family: str) -> bytes:
     import resvg_py
 
-    return bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=zoom))
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=zoom, sans_serif_family=family))

@@ -188,7 +188,10 @@ class Pipeline:
         shares = list(batches)
         if layout.context > 1:  # pieces of sequences that are all of this length
             shares = [
-                replace(one, part=cut_batch(one.whole, context, layout.context, length)) for one in batches
+                one
+                if one.part.ids.shape[1] * layout.context == length
+                else replace(one, part=cut_batch(one.whole, context, layout.context, length))
+                for one in batches
             ]
         ids = torch.cat([_filled(one.part.ids, rows, length // layout.context, 0) for one in shares])
         if not segmented:

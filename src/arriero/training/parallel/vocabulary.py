@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from arriero.cost.turns import turns
 from arriero.errors import ArrieroError
 from arriero.products import linear
 from arriero.training.objectives.base import UNSCORED
@@ -112,8 +113,7 @@ class _LossSum(torch.autograd.Function):
         grads = [torch.zeros_like(t) for t in table]
         grad_hidden = torch.empty_like(hidden)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, len(targets), rows):
-            block = slice(start, start + rows)
+        for block in turns(len(targets), rows):
             with torch.enable_grad():
                 h = hidden[block].detach().requires_grad_()
                 logits = linear(h, table[0], table[1] if bias is not None else None).float()
