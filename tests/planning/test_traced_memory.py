@@ -174,8 +174,9 @@ def compared(case: tuple[ModelConfig, dict[str, Any], Any, int, int]) -> tuple[f
             marks=pytest.mark.slow,
         ),
         pytest.param((BERT, {"context": 64, "scored": 0.25}, "full", 12, 1), marks=pytest.mark.slow),
+        pytest.param((BERT, {"context": 64, "scored": 0.25}, "none", 6, 2), marks=pytest.mark.slow),
     ],
-    ids=["llama", "gpt2-lora", "bert"],
+    ids=["llama", "gpt2-lora", "bert-full", "bert"],
 )
 def test_the_closed_form_is_the_trace(case: Any) -> None:
     closed, traced = compared(case)

@@ -84,8 +84,10 @@ def _two_sides(config: Seq2SeqConfig) -> Depths:
 
 
 def _encoder(config: EncoderConfig) -> Depths:
-    shallow = 2 if config.conv_kernel or config.has_mask_decoder else 1
     groups = config.n_groups
+    # the first block's input is no other block's output, which a convolution, a decoder and memory all notice
+    like = config.conv_kernel or config.has_mask_decoder or (groups is None and config.n_layers > 1)
+    shallow = 2 if like else 1
 
     def of(layers: int) -> EncoderConfig:
         return config.model_copy(

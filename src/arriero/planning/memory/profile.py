@@ -13,6 +13,7 @@ import numpy as np
 
 from arriero.cost.memory.profile import CLASSES, Group, MemoryProfile, Moment, Where
 from arriero.models.config import ModelConfig
+from arriero.models.decoder_config import DecoderConfig
 from arriero.planning.counts.depths import Depths, depths_of
 from arriero.planning.memory.corners import (
     Corners,
@@ -59,7 +60,8 @@ def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> Me
     def profile(corners: Corners) -> MemoryProfile:
         return MemoryProfile(*moments_of(corners, lambda label: label[0] == UPDATE or label[1] == 0))
 
-    many = layout is not None and layout.sequence
+    # one sequence alone goes another way where it is gathered along its tokens, or heads are moved beside it
+    many = (layout is not None and layout.sequence) or not isinstance(work.config, DecoderConfig)
     depths = depths_of(work.config)
     depths = with_neighbours(depths) if layout is not None and layout.sharded else depths
     corners = Corners(trace, depths, rows_of(work, shape, many), 2)
