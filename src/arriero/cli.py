@@ -262,14 +262,22 @@ def show(path: Path, as_json: bool) -> None:
     "--weights", metavar="KIND", help="Of MODEL: fp32, bf16, int8 or int4.  [default: as they are stored]"
 )
 @click.option("--short", is_flag=True, help="About 15 seconds instead of 45; wider bands.")
-def calibrate(what: str | None, sets: tuple[str, ...], weights: str | None, short: bool) -> None:
+@click.option("--missing", is_flag=True, help="Only the stages' rates that the profile lacks.")
+def calibrate(
+    what: str | None, sets: tuple[str, ...], weights: str | None, short: bool, missing: bool
+) -> None:
     """Measure this machine; plans are priced with the result.
 
     With RECIPE (a .yaml file): measure a few real steps of each model that it trains, at two depths, in about half a
     minute; its plan then rests on those. With MODEL (a preset, a folder, or a config.json): measure steps of answering;
     `estimate --serve` and `bench` then rest on those.
     """
-    from arriero.recipe.calibration import calibrate_machine, calibrate_recipe, calibrate_serving
+    from arriero.recipe.calibration import (
+        calibrate_machine,
+        calibrate_missing,
+        calibrate_recipe,
+        calibrate_serving,
+    )
     from arriero.recipe.printing import print_profile, print_serving_trial, print_trials
 
     budget = 15.0 if short else 30.0
@@ -279,7 +287,7 @@ def calibrate(what: str | None, sets: tuple[str, ...], weights: str | None, shor
     if what is not None:
         print_serving_trial(*calibrate_serving(what, weights, say=_say, budget_s=budget), _out())
         return
-    profile, path = calibrate_machine(short=short, say=_say)
+    profile, path = calibrate_missing(say=_say) if missing else calibrate_machine(short=short, say=_say)
     print_profile(profile, path, _out())
 
 

@@ -13,6 +13,7 @@ import torch
 from arriero.artifacts.host import cpu_name, memory_bytes, usable_cores, version_facts
 from arriero.cost.allocator import keep_freed_memory, return_freed_memory
 from arriero.cost.device import (
+    SKIPPED,
     AttentionPoint,
     DeviceProfile,
     ElementwisePoint,
@@ -155,11 +156,7 @@ def _run_probes(
             continue
         say(f"measuring the stage '{name}'")
         rates.update(probe())
-    notes = (
-        [f"no time was left for the probes of: {', '.join(skipped)}; calibrate with more seconds"]
-        if skipped
-        else []
-    )
+    notes = [f"{SKIPPED}: {', '.join(skipped)}; calibrate with more seconds"] if skipped else []
     return rates, notes
 
 

@@ -18,6 +18,10 @@ PRODUCTS, KERNELS = "float32 products", "native kernels"
 """Keys of the profile's versions: which library did the products, and which build of the native one was there."""
 
 
+SKIPPED = "no time was left for the probes of"
+"""How the note begins that names stages without rates."""
+
+
 def measured_with() -> dict[str, str]:
     """What the present process would be measured with, beside the versions of packages."""
     return {PRODUCTS: float32_library(), KERNELS: build_id()}

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from arriero.cost.device import DeviceProfile, Rate, load_profile, profile_path, save_profile
+from arriero.cost.device import SKIPPED, DeviceProfile, Rate, load_profile, profile_path, save_profile
 from arriero.errors import ArrieroError
 from arriero.stage import Stage, get_stage, stage_modules
 
@@ -86,27 +86,51 @@ def calibrate_serving(
 
 
 def usable_profile(say: Callable[[str], None]) -> DeviceProfile:
-    """This machine's profile; a short one is measured when there is none or it describes another machine.
+    """This machine's profile; a short one is measured when there is none or it describes another machine, and what it lacks
+    (a slow machine has no time for all in a short one) is measured too.
 
     Raises:
         ArrieroError: a stored profile cannot be read.
     """
     profile = load_profile()
     reason = "this machine was never calibrated" if profile is None else profile.stale()
-    if profile is not None and reason is None:
-        missing = [kind for kind in stage_modules() if not _measured(profile, kind)]
-        if not missing:
-            return profile
-        reason = f"the profile lacks the rates of {', '.join(missing)}"
-    elif profile is not None:
-        reason = f"the stored profile {reason}"
-    say(f"{reason}: measuring it now, about 15 seconds (`arriero calibrate` measures longer and better)")
-    return _calibrate_aside(say)
+    if profile is None or reason is not None:
+        reason = reason if profile is None else f"the stored profile {reason}"
+        say(f"{reason}: measuring it now, about 15 seconds (`arriero calibrate` measures longer and better)")
+        profile = _calibrate_aside("--short", say)
+    missing = missing_rates(profile)
+    if missing:
+        say(f"the profile lacks the rates of {', '.join(missing)}: measuring these now")
+        profile = _calibrate_aside("--missing", say)
+    return profile
 
 
-def _calibrate_aside(say: Callable[[str], None]) -> DeviceProfile:
-    """A short calibration in a process of its own: what it leaves in memory would count as the first stages' own."""
-    command = [sys.executable, "-m", "arriero", "calibrate", "--short"]
+def missing_rates(profile: DeviceProfile) -> list[str]:
+    """Stages of which the profile holds no rate, though they have one."""
+    return [kind for kind in stage_modules() if not _measured(profile, kind)]
+
+
+def calibrate_missing(*, say: Callable[[str], None]) -> tuple[DeviceProfile, Path]:
+    """Measure the rates that the stored profile lacks, however long that takes, and store it with them.
+
+    Raises:
+        ArrieroError: there is no profile, or it cannot be read.
+    """
+    profile = load_profile()
+    if profile is None:
+        raise ArrieroError("this machine was never calibrated; run `arriero calibrate`")
+    probes, rates = stage_probes(), dict(profile.rates)
+    for kind in missing_rates(profile):
+        say(f"measuring the stage '{kind}'")
+        rates.update(probes[kind]())
+    notes = [note for note in profile.notes if not note.startswith(SKIPPED)]
+    profile = profile.model_copy(update={"rates": rates, "notes": notes})
+    return profile, save_profile(profile)
+
+
+def _calibrate_aside(how: str, say: Callable[[str], None]) -> DeviceProfile:
+    """Calibrate in a process of its own: what it leaves in memory would count as the first stages' own."""
+    command = [sys.executable, "-m", "arriero", "calibrate", how]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     profile = load_profile()
     if done.returncode or profile is None:
