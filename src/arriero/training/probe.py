@@ -31,6 +31,8 @@ STEP_RATE, CHECKPOINT_RATE = "pretrain.steps.{dtype}", "pretrain.checkpoint_byte
 CHECKPOINT_BLOCKED_RATE = "pretrain.checkpoint_blocked_bytes"
 DTYPES: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
 _SECONDS = 1.0
+_STEPS, _MOST_SECONDS = 4, 4.0
+"""Steps at least, where they do not take longer than that together: bf16 without instructions for it may take seconds a step."""
 _LEAST_SPREAD = 0.1
 
 
@@ -67,8 +69,10 @@ def _steps_per_s(precision: Precision) -> Rate:
     optimizer = make_optimizer(model, TrainSettings())
     parameters = list(model.parameters())
     times: list[float] = []
-    deadline = time.perf_counter() + _SECONDS
-    while len(times) < 4 or time.perf_counter() < deadline:
+    begun = time.perf_counter()
+    while len(times) < 2 or time.perf_counter() - begun < (
+        _SECONDS if len(times) >= _STEPS else _MOST_SECONDS
+    ):
         start = time.perf_counter()
         float(accumulate(model, objective, [batch], ROWS * length, precision)["loss"])
         clip_gradients(parameters, 1.0, optimizer)
