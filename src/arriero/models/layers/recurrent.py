@@ -5,6 +5,7 @@ Parameters have the names and the layout of ``torch.nn.RNN`` and ``torch.nn.LSTM
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -95,10 +96,34 @@ class Lstm(RecurrentLayer):
         """x [B, T, inputs], state (h, c), each [B, width] -> (states [B, T, width], last state)."""
         other = torch.zeros_like(self.bias_ih) if self.bias_hh is None else self.bias_hh
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, other]
-        first = tuple(part.to(x.dtype).unsqueeze(0) for part in state)
-        states, h, c = torch.lstm(x, first, weights, True, 1, 0.0, self.training, False, True)
+        states, h, c = _lstm(x, tuple(part.unsqueeze(0) for part in state), weights, self.training)
         if isinstance(x, FakeTensor) and states.grad_fn is not None:
             # fake kernels have no workspace; a plan should see its memory, which lives as long as the graph
             size = round(_WORKSPACE * states.numel())
             states.grad_fn.metadata["workspace"] = torch.empty(size, dtype=torch.float32)
         return states, (h[0], c[0])
+
+
+def _lstm(x: Tensor, first: State, weights: list[Tensor], training: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """``torch.lstm`` of one layer; in float32, and rounded after it, where oneDNN has no half-precision kernel."""
+    kind = x.device.type
+    autocast = torch.is_autocast_enabled(kind)
+    wanted = torch.get_autocast_dtype(kind) if autocast else x.dtype
+    if kind != "cpu" or _has_fused(wanted):
+        first = tuple(part.to(x.dtype) for part in first)
+        return torch.lstm(x, first, weights, True, 1, 0.0, training, False, True)
+    x, *weights = (part.float() for part in (x, *weights))
+    with torch.autocast(kind, enabled=False):
+        found = torch.lstm(
+            x, tuple(part.float() for part in first), weights, True, 1, 0.0, training, False, True
+        )
+    states, h, c = (part.to(wanted) for part in found)
+    return states, h, c
+
+
+@cache
+def _has_fused(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has an LSTM of this dtype on this processor; under autocast torch does not ask, and fails."""
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype != torch.float16 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
