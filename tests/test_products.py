@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,8 +70,25 @@ def test_what_onednn_is_not_asked_for(library: str) -> None:
         assert fake.shape == (16, 4)
 
 
-def test_the_choice_depends_on_the_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("maker", "flags", "library"),
+    [
+        ("AuthenticAMD", "sse2 avx2 avx512f", "onednn"), ("AuthenticAMD", "sse2 avx2", "blas"),
+        ("GenuineIntel", "sse2 avx2 avx512f", "blas"), (None, "", "blas"),
+    ],
+)  # fmt: skip
+def test_the_choice_depends_on_the_processor_alone(
+    maker: str | None, flags: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path, **how: str) -> str:
+        if maker is None:
+            raise FileNotFoundError(path)
+        return f"processor\t: 0\nvendor_id\t: {maker}\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
+
     monkeypatch.delenv(products.SETTING, raising=False)
-    for maker, library in (("AuthenticAMD", "onednn"), ("GenuineIntel", "blas"), ("", "blas")):
-        monkeypatch.setattr(products, "_maker", lambda maker=maker: maker)
-        assert products.float32_library() == library
+    monkeypatch.setattr(
+        products, "Path", lambda path: SimpleNamespace(read_text=lambda **how: read_text(path))
+    )
+    products._is_amd_with_avx512.cache_clear()
+    assert products.float32_library() == library
+    products._is_amd_with_avx512.cache_clear()

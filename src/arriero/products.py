@@ -2,7 +2,8 @@
 
 torch's float32 products go to MKL, which on AMD's processors leaves AVX-512 alone; oneDNN, which torch brings along too
 and uses for bfloat16, does not ask who made the processor. On an AMD EPYC with AVX-512 a forward product does twice
-the work a second (benchmarks/products.py). The choice depends on the processor alone, so that a resumed run computes the same bits.
+the work a second, on one without it gradients do less (benchmarks/products.py). The choice depends on the processor alone, so
+that a resumed run computes the same bits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def float32_library() -> str:
     wanted = os.environ.get(SETTING)
     if wanted in ("onednn", "blas"):
         return wanted
-    return "onednn" if _maker() == "AuthenticAMD" else "blas"
+    return "onednn" if _is_amd_with_avx512() else "blas"
 
 
 @cache
@@ -38,13 +39,16 @@ def uses_onednn() -> bool:
 
 
 @cache
-def _maker() -> str:
-    """Who made the processor, as it says itself; empty where that cannot be read."""
+def _is_amd_with_avx512() -> bool:
+    """As the processor says itself; False where that cannot be read."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+        return False
+    facts = {
+        name.strip(): value.split() for name, _, value in (line.partition(":") for line in reversed(lines))
+    }
+    return facts.get("vendor_id") == ["AuthenticAMD"] and "avx512f" in facts.get("flags", [])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

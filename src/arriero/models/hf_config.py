@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from arriero.errors import ArrieroError
 from arriero.models.config import ModelConfig
 from arriero.models.families import family_of, get_family
 from arriero.models.family import Family
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""Keys of mixtures of experts, as families of such write them."""
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def config_from_hf(values: dict[str, Any], where: str) -> ModelConfig:
@@ -23,7 +28,10 @@ def config_from_hf(values: dict[str, Any], where: str) -> ModelConfig:
             raise ArrieroError(
                 f"{where}: {key} is {values[key]!r}; Arriero's {family.name} has only {needed!r}"
             )
+    _check_dense(family, values, where)
     ours = {name: values[key] for name, key in family.keys.items() if values.get(key) is not None}
+    for name, value in ours.items():
+        _check_kind(family.keys[name], value, family.config.model_fields[name].annotation, where)
     try:
         read = family.read(values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -79,3 +87,20 @@ def _check_architecture(family: Family, values: dict[str, Any], where: str) -> N
     if name not in family.architectures:
         known = ", ".join(family.architectures)
         raise ArrieroError(f"{where}: is a {name}; of this family Arriero reads {known}")
+
+
+def _check_dense(family: Family, values: dict[str, Any], where: str) -> None:
+    """Experts under a dense model's type would be counted, priced and loaded as one of them."""
+    for key in EXPERTS:
+        if isinstance(values.get(key), int) and values[key] > 1:
+            raise ArrieroError(f"{where}: {key} is {values[key]}; Arriero's {family.name} has no experts")
+
+
+def _check_kind(key: str, value: Any, annotation: Any, where: str) -> None:
+    """JSON's ``true`` is no number and ``"12"`` is no 12: a library that takes them so is guessing."""
+    kinds = {int: (int,), float: (int, float), bool: (bool,)}
+    for kind, allowed in kinds.items():
+        if annotation in (kind, kind | None) and (
+            not isinstance(value, allowed) or (kind is not bool and isinstance(value, bool))
+        ):
+            raise ArrieroError(f"{where}: {key} is {json.dumps(value)}, not {_KINDS[kind]}")

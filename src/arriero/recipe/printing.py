@@ -23,6 +23,7 @@ from arriero.cost.units import (
     format_money,
     format_quantity,
     format_seconds,
+    round_text,
 )
 from arriero.recipe.comparison_table import print_comparison
 from arriero.recipe.describe import describe_spec
@@ -266,7 +267,8 @@ def print_profile(profile: DeviceProfile, path: Path, console: Console) -> None:
                   f"AdamW {format_count(profile.optimizer_params_per_s)} parameters/s · bf16 pays: {'yes' if profile.bf16_pays else 'no'}",
                   highlight=False)  # fmt: skip
     for name, rate in sorted(profile.rates.items()):
-        console.print(
-            f"  {name}: {format_count(rate.per_s)} {escape(rate.unit)} (±{rate.spread:.0%})", highlight=False
-        )
+        speed = (
+            format_count(rate.per_s) if rate.per_s >= 100 else round_text(rate.per_s, 2)
+        )  # few a second, not none
+        console.print(f"  {name}: {speed} {escape(rate.unit)} (±{rate.spread:.0%})", highlight=False)
     console.print(f"written to {path}", highlight=False, soft_wrap=True)

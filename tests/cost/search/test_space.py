@@ -39,9 +39,7 @@ def slow(space: Space) -> set[tuple[int, ...]]:
                         for z in space.zero:
                             if z and d * c == 1:
                                 continue
-                            if space.runnable and (z in (1, 2) or (p > 1 and (z or c > 1))):
-                                continue
-                            if not space.runnable and p > 1 and z > 1:
+                            if (space.runnable and z in (1, 2)) or (p > 1 and z == 2):
                                 continue
                             for m in space.micro_batches:
                                 a, left = divmod(space.batch, d * m)

@@ -6,6 +6,7 @@ from tests.cost.time.examples import a_workload
 
 from arriero.cost.cut import Cut
 from arriero.cost.time.traffic import Traffic, stage_traffic, state_traffic
+from arriero.cost.time.units import device_parameters
 
 
 def floats(traffic: Traffic) -> tuple[float, float, float, float]:
@@ -43,6 +44,15 @@ def test_sharded_weights_are_gathered_twice_and_gradients_scattered_for_every_mi
     plain = state_traffic(work, Cut(data=4), 5, 8)
     assert float(plain.all_reduce) == pytest.approx(2 * model * 3 / 4)
     assert float(plain.gather) == 0
+
+
+def test_a_sharded_pipelines_stage_gathers_and_scatters_once_a_step() -> None:
+    """Held to the run by tests/training/parallel/test_traffic.py."""
+    work = a_workload()
+    stage = device_parameters(work, Cut(data=4, pipeline=2, zero=3), work.dimensions.n_layers / 2) * 2.0
+    for micro_batches in (2, 8):
+        found = state_traffic(work, Cut(data=4, pipeline=2, zero=3), micro_batches, 8)
+        assert float(found.gather) == pytest.approx(2 * stage * 3 / 4)
 
 
 def test_copies_in_one_node_need_no_network_and_others_share_the_nodes_links() -> None:

@@ -17,7 +17,7 @@ def case(parallel: Case, objective: str = "causal", family: str = "llama", **set
     return {
         "objective": objective,
         "family": family,
-        "settings": {"duration": "20 steps", "eval_every": 10, **settings, "parallel": parallel},
+        "settings": {"duration": "12 steps", "eval_every": 6, **settings, "parallel": parallel},
     }
 
 
@@ -43,8 +43,8 @@ TWO = {
     "tensor, activations computed again": case({"tensor": 2}, activation_checkpointing="selective"),
     "context, activations computed again": case({"context": 2}, activation_checkpointing="full"),
     "pipeline, activations computed again": case({"pipeline": 2}, activation_checkpointing="full"),
-    "sharded preferences": case({}, "dpo", learning_rate=1e-4),
-    "tensor, preferences": case({"tensor": 2}, "dpo", learning_rate=1e-4),
+    "sharded preferences": case({}, "dpo", learning_rate=1e-4, duration="20 steps", eval_every=10),
+    "tensor, preferences": case({"tensor": 2}, "dpo", learning_rate=1e-4, duration="20 steps", eval_every=10),
     "sharded adapters": {**case({}, "sft"), "lora": True},
     "sharded encoder-decoder, smoothed labels": case({}, "smoothed", "transformer"),
     "sharded, every third step computed twice": case({}, health={"recompute_every": 3}, ema_decay=0.9),

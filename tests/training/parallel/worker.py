@@ -10,12 +10,14 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arriero.cost.operations import tensors
 from arriero.cost.trace import trace_parts
@@ -283,6 +285,37 @@ def memory(case: dict[str, Any]) -> dict[str, Any]:
     return {"peaks": peaks.tolist()}
 
 
+def traffic(case: dict[str, Any]) -> dict[str, Any]:
+    """Collectives of one step's passes, by name, after a step that settled all shapes."""
+    settings = settings_of(case)
+    model, objective = make_model(case), sft()
+    team = arrange(model, objective, settings)
+    shared = team.objective(objective)
+    feed = Feed(shared, 5, settings.micro_batch_size, torch.device("cpu"), team.count)
+    counts = {}
+    for _ in range(2):
+        data = feed.step(settings.batch_size, 16)
+        with _Collectives() as seen:
+            team.accumulate(team.model, shared, data.batches, data.weight, "fp32")
+        counts = dict(seen.counts)
+        model.zero_grad(set_to_none=True)
+    feed.close()
+    return {"counts": counts, "batches": len(data.batches)}
+
+
+class _Collectives(TorchDispatchMode):
+    """Counts torch.distributed's operations, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation.namespace in ("c10d", "_c10d_functional"):
+            self.counts[operation.name()] += 1
+        return operation(*args, **(kwargs or {}))
+
+
 def _part(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
@@ -291,7 +324,9 @@ def main() -> None:
     torch.set_num_threads(1)
     for case in json.loads(Path(sys.argv[1]).read_text()):
         try:
-            found = {"gradient": gradient, "memory": memory}.get(case.get("what", ""), run)(case)
+            found = {"gradient": gradient, "memory": memory, "traffic": traffic}.get(
+                case.get("what", ""), run
+            )(case)
         except RankDone:
             continue
         except Exception as error:  # told to the test, and the next case goes on where the group allows it

@@ -32,9 +32,8 @@ class Space:
         devices: types to look at. counts: how many of a type. micro_batches, zero: values to try.
         tensor, context_parallel, pipeline: whether the model can be cut that way.
         whole: variants whose matrices cannot be cut (adapters, low bits): tensor is 1.
-        runnable: only what Arriero trains itself: states are cut over all copies (ZeRO 3) or not at all, and a
-            pipeline goes neither with that nor with cut sequences. False adds what other frameworks do: ZeRO 1 and 2, and
-            pipelines with ZeRO 1 and with cut sequences.
+        runnable: only what Arriero trains itself: states are cut over all copies (ZeRO 3) or not at all. False adds what
+            other frameworks do: ZeRO 1 and 2, the latter without a pipeline.
     """
 
     dimensions: Dimensions
@@ -71,10 +70,9 @@ def layouts(space: Space) -> dict[str, np.ndarray]:
     kept &= (p == 1) | (space.batch // step >= p)
     if space.runnable:
         kept &= (zero == 0) | (zero == 3)
-        kept &= (p == 1) | ((zero == 0) & (c == 1))
     else:
-        # a stage whose gradients or weights are scattered after each micro-batch would pay for it m times
-        kept &= (p == 1) | (zero <= 1)
+        # a stage whose gradients are scattered after each micro-batch would pay for it m times
+        kept &= (p == 1) | (zero != 2)
     return {
         "devices": devices[kept], "data": data[kept], "tensor": t[kept], "context": c[kept], "pipeline": p[kept],
         "zero": zero[kept], "micro_batch": micro[kept], "accumulation": (space.batch // step)[kept],

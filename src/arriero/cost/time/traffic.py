@@ -76,8 +76,11 @@ def state_traffic(workload: Workload, cut: Cut, accumulation: Count, devices_per
     group = _group(sharers, np.asarray(cut.tensor), devices_per_node)
     weight = min(counted.weight_bytes / max(counted.total, 1), _MESSAGE_BYTES[workload.dtype])
     messages = layers + 1
-    micro = np.asarray(accumulation)
-    gathered = _collective(2 * held * weight, group, True, 2 * messages).times(micro)
+    # a pipeline's stage gathers its weights once a step, and scatters the sum of its gradients
+    piped = np.asarray(cut.pipeline) > 1
+    micro = np.where(piped, 1.0, np.asarray(accumulation))
+    passes = np.where(piped, 1.0, 2.0)
+    gathered = _collective(passes * held * weight, group, True, passes * messages).times(micro)
     scattered = _collective(trained * workload.gradient_bytes, group, True, messages).times(micro)
     once = _collective(2 * trained * workload.gradient_bytes, group, zero > 0, messages)
     fully = zero >= 3

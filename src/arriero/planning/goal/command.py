@@ -39,7 +39,7 @@ _OPTIONS = (
     _option("--price", "prices", metavar="[NAME=]USD", multiple=True, help="Your price of a device's hour (repeatable)."),
     _option("--region", metavar="NAME", help="Country whose grid is used.  [default: USA]"),
     _option("--judge-by", "judged_by", type=click.Choice(["high", "middle"]), help="End of the bands that keeps to deadline and budget.  [default: high]"),
-    _option("--any-layout", is_flag=True, help="Layouts of other frameworks too: ZeRO 1 and 2, pipelines with them."),
+    _option("--any-layout", is_flag=True, help="Layouts of other frameworks too: ZeRO 1 and 2."),
     _option("--pictures", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Write pictures there: SVG, text, and PNG with the extra [png]."),
     _option("--csv", "csv_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write every plan."),
 )  # fmt: skip

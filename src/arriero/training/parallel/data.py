@@ -29,16 +29,18 @@ class Root(nn.Module):
         return run()
 
 
-def shard(model: nn.Module, mesh: DeviceMesh, root: nn.Module) -> None:
+def shard(model: nn.Module, mesh: DeviceMesh, root: nn.Module, *, kept: bool = False) -> None:
     """Cut the model's parameters over ``mesh``, block by block; the rest is one group, that of ``root``.
 
     Gradients are summed, not averaged: the loss is divided by the weight of the whole step already.
 
     Args:
         root: holds the model and is called for each pass: a :class:`Root`, or a stage of a pipeline.
+        kept: blocks stay whole from their first use in a step to its end, as in a pipeline, where every micro-batch
+            would gather them anew.
     """
     for block in _blocks(model):
-        _summed(fully_shard(block, mesh=mesh))
+        _summed(fully_shard(block, mesh=mesh, reshard_after_forward=not kept))
     _summed(fully_shard(root, mesh=mesh, reshard_after_forward=False))
 
 
@@ -58,9 +60,15 @@ def run_in(root: Root, run: Callable[[], Loss]) -> Loss:
     """The loss; without gradients what was gathered is freed at once, as no backward pass will do it."""
     found: Loss = root(run)
     if not torch.is_grad_enabled():
-        assert isinstance(root, FSDPModule)
-        root.reshard()
+        free(root)
     return found
+
+
+def free(root: nn.Module) -> None:
+    """Let go of what a pass without gradients gathered: no backward pass will do it."""
+    for module in root.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def add_up(tensors: Sequence[Tensor], group: dist.ProcessGroup) -> None:

@@ -56,7 +56,7 @@ class Many(Team):
         stage = Stage(cut, grid) if layout.pipeline > 1 else None
         self._root: Root | None = None
         if layout.sharded and stage is not None:
-            shard(cut, grid.shard_mesh, stage)
+            shard(cut, grid.shard_mesh, stage, kept=True)
         elif layout.sharded:
             self._root = Root(cut)
             shard(cut, grid.shard_mesh, self._root)

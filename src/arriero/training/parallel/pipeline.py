@@ -17,6 +17,7 @@ from arriero.models.decoder import Decoder
 from arriero.models.layers.masks import segment_positions
 from arriero.training.objectives.base import Objective
 from arriero.training.parallel.context import GatheredAttention
+from arriero.training.parallel.data import free
 from arriero.training.parallel.grid import Grid
 from arriero.training.parallel.sequence import cut_batch, pad_right, padded_length
 from arriero.training.parallel.shared import Share, SharedObjective
@@ -164,7 +165,7 @@ class Pipeline:
             dist.send(x.float().contiguous(), group=group, group_dst=rank + 1)
             found = x.new_zeros((), dtype=torch.float32), {}
         if isinstance(self._stage, FSDPModule):
-            self._stage.reshard()  # no backward pass will do it
+            free(self._stage)
         return found
 
     def _stacked(
