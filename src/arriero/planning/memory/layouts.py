@@ -50,9 +50,9 @@ def logged_rank(
     watched = Watched(work.objective)
     with fake_group(layout.size, rank), _seen_resizes(log), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # by copy.deepcopy
-        warnings.filterwarnings(
-            "ignore", "`torch.distributed.*is deprecated", FutureWarning
-        )  # by torch's own FSDP
+        # of torch's own FSDP; and it fears for views that are written to, which no block does
+        warnings.filterwarnings("ignore", "`torch.distributed.*is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
         grid = Grid(layout, torch.device("cpu"))
         one = SharedObjective(
             cast(Objective, watched), grid, lambda objective, share: (torch.zeros(()), {}), 1
