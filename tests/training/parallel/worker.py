@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,16 +220,27 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gradient(case: dict[str, Any]) -> dict[str, Any]:
-    """The gradient of one step of eight samples; weights are whole in each process (shard none)."""
+def passes(case: dict[str, Any]) -> tuple[Any, Any, Callable[[], Any]]:
+    """(model, its team, a call that works one step's gradients out and gives its samples)."""
     settings = settings_of(case)
     model, objective = make_model(case), sft()
     team = arrange(model, objective, settings)
     shared = team.objective(objective)
-    feed = Feed(shared, 5, settings.micro_batch_size, torch.device("cpu"), team.count)
-    data = feed.step(8, 16)
-    feed.close()
-    team.accumulate(team.model, shared, data.batches, data.weight, "fp32")
+
+    def take() -> Any:
+        feed = Feed(shared, 5, settings.micro_batch_size, torch.device("cpu"), team.count)
+        data = feed.step(settings.batch_size, 16)
+        feed.close()
+        team.accumulate(team.model, shared, data.batches, data.weight, "fp32")
+        return data
+
+    return model, team, take
+
+
+def gradient(case: dict[str, Any]) -> dict[str, Any]:
+    """The gradient of one step of eight samples; weights are whole in each process (shard none)."""
+    model, team, take = passes(case)
+    take()
     team.finish_gradients()
     return {"gradient": {name: p.grad.clone() for name, p in model.named_parameters()}}
 
@@ -287,20 +299,12 @@ def memory(case: dict[str, Any]) -> dict[str, Any]:
 
 def traffic(case: dict[str, Any]) -> dict[str, Any]:
     """Collectives of one step's passes, by name, after a step that settled all shapes."""
-    settings = settings_of(case)
-    model, objective = make_model(case), sft()
-    team = arrange(model, objective, settings)
-    shared = team.objective(objective)
-    feed = Feed(shared, 5, settings.micro_batch_size, torch.device("cpu"), team.count)
-    counts = {}
-    for _ in range(2):
-        data = feed.step(settings.batch_size, 16)
-        with _Collectives() as seen:
-            team.accumulate(team.model, shared, data.batches, data.weight, "fp32")
-        counts = dict(seen.counts)
-        model.zero_grad(set_to_none=True)
-    feed.close()
-    return {"counts": counts, "batches": len(data.batches)}
+    model, _, take = passes(case)
+    take()
+    model.zero_grad(set_to_none=True)
+    with _Collectives() as seen:
+        data = take()
+    return {"counts": dict(seen.counts), "batches": len(data.batches)}
 
 
 class _Collectives(TorchDispatchMode):
