@@ -219,9 +219,11 @@ def test_what_is_told_of_a_plan_is_its_row(variants):
 
 def test_only_layouts_that_arriero_runs_unless_asked(variants):
     own = ask(variants).search.plans
-    assert set(own.zero.tolist()) == {0, 3} and not ((own.pipeline > 1) & (own.zero > 0)).any()
+    assert set(own.zero.tolist()) == {0, 3}
+    assert set(own.zero[own.pipeline > 1].tolist()) == {0, 3}  # FSDP cuts a pipeline's stages too
     every = ask(variants, runnable=False).search.plans
     assert set(every.zero.tolist()) == {0, 1, 2, 3} and len(every) > len(own)
+    assert set(every.zero[every.pipeline > 1].tolist()) == {0, 1, 3}
 
 
 def test_most_tokens_are_what_the_plan_can_pay_for(variants):
