@@ -58,9 +58,11 @@ def answered(engine: Engine, batch: int, seconds: float) -> tuple[float, float]:
         for n in range(batch)
     ]  # fmt: skip
     generated = dict.fromkeys(numbers, 0)
-    times, kept, until = [], [], time.perf_counter() + seconds
+    times, kept, until = [], [], float("inf")
     while not engine.idle and time.perf_counter() < until:
         decoding = all(generated.values())
+        if decoding and not times:  # the prompts are through, however long they took
+            until = time.perf_counter() + seconds
         before = sum(generated.values()) / batch
         started = time.perf_counter()
         events = engine.step()
