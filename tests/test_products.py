@@ -92,3 +92,63 @@ def test_the_choice_depends_on_the_processor_alone(
     products._is_amd_with_avx512.cache_clear()
     assert products.float32_library() == library
     products._is_amd_with_avx512.cache_clear()
+
+
+@pytest.fixture(params=[True, False])
+def widening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the processor is one without products in bfloat16."""
+    monkeypatch.setattr(products, "_has_bfloat16", lambda: not request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_bfloat16_is_rounded_once(widening: bool, autocast: bool, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    exact = [torch.randn(*s, generator=generator).bfloat16().double() for s in [(2, 9, 70), (13, 70), (13,)]]
+    exact = [part.requires_grad_() for part in exact[: 2 + bias]]
+    ours = [
+        part.detach().to(torch.float32 if autocast else torch.bfloat16).requires_grad_() for part in exact
+    ]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = products.linear(*ours)
+        with torch.no_grad():
+            assert torch.equal(products.linear(*ours), out)
+    expected = F.linear(*exact)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.double(), expected, rtol=2**-8, atol=1e-3)
+    gradient = torch.randn(out.shape, generator=generator).bfloat16()
+    out.backward(gradient)
+    expected.backward(gradient.double())
+    for mine, right in zip(ours, exact, strict=True):
+        torch.testing.assert_close(mine.grad.double(), right.grad, rtol=2**-7, atol=2e-2)
+
+
+def test_bfloat16_matrices(widening: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    a, b = (torch.randn(*s, generator=generator).bfloat16() for s in [(3, 20, 50), (3, 50, 8)])
+    exact = a.double() @ b.double()
+    assert products.widens(a, b) == widening
+    for found, right in ((products.batched(a, b), exact), (products.matmul(a[0], b[0]), exact[0])):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.double(), right, rtol=2**-8, atol=1e-3)
+    if widening:  # of the float32 sum: half a unit of the last place of bfloat16
+        torch.testing.assert_close(products.batched(a, b), (a.float() @ b.float()).bfloat16(), rtol=0, atol=0)
+
+
+def test_what_is_widened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_has_bfloat16", lambda: False)
+    narrow, wide = torch.ones(4, 4, dtype=torch.bfloat16), torch.ones(4, 4)
+    assert products.widens(narrow, narrow) and not products.widens(wide, wide)
+    assert not products.widens(narrow.double(), narrow.double())
+    assert not products.widens(narrow.to("meta"), narrow.to("meta"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert products.widens(wide, narrow)
+    with torch.autocast("cpu", torch.float16):
+        assert not products.widens(narrow, narrow)
+    with FakeTensorMode():  # may be a plan for a device that has such products
+        fake = torch.empty(4, 4, dtype=torch.bfloat16)
+        assert not products.widens(fake, fake)
+        with products.traced_here():
+            assert products.widens(fake, fake)
+        assert not products.widens(fake, fake)

@@ -1,14 +1,20 @@
-"""Matrix products in float32 on a processor, by whichever of torch's libraries is fast on it.
+"""Matrix products on a processor, by whichever of torch's libraries is fast on it.
 
 torch's float32 products go to MKL, which on AMD's processors leaves AVX-512 alone; oneDNN, which torch brings along too
 and uses for bfloat16, does not ask who made the processor. On an AMD EPYC with AVX-512 a forward product does twice
 the work a second, on one without it gradients do less (benchmarks/products.py). The choice depends on the processor alone, so
 that a resumed run computes the same bits.
+
+Products in bfloat16 are oneDNN's, which wants AVX-512 for them. Without it torch has plain loops, 4 to 60 times slower than
+float32's products; there they are done in float32 and rounded, as a processor that has them does inside.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 SETTING = "ARRIERO_FLOAT32_PRODUCTS"
 """Environment variable: ``onednn`` or ``blas`` in place of the choice by processor."""
 _REGULAR = 16
+Product = Callable[["Tensor", "Tensor", "Tensor | None"], "Tensor"]
+_traced_here: ContextVar[bool] = ContextVar("traced_here", default=False)
 
 
 def float32_library() -> str:
@@ -56,19 +64,78 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    if not _takes(x, weight):
+    if widens(x, weight):
+        x, weight, bias = (None if part is None else part.to(torch.bfloat16) for part in (x, weight, bias))
+        product = _widened
+    elif _takes(x, weight):
+        product = _onednn
+    else:
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-        result: Tensor = _linear_function().apply(x, weight, bias)
+        result: Tensor = _linear_function().apply(product, x, weight, bias)
         return result
-    return _onednn(x, weight, bias)
+    return product(x, weight, bias)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """``a b`` of two matrices [M, K] and [K, N], not differentiable where oneDNN does it."""
+    """``a b`` of two matrices [M, K] and [K, N], not differentiable where it is not torch's own."""
     import torch
 
+    if widens(a, b):
+        return _widened(a, b.t(), None)
     return _onednn(a, b.t(), None) if _takes(a, b.t()) else torch.mm(a, b)
+
+
+def batched(a: Tensor, b: Tensor) -> Tensor:
+    """``a b`` of batches of matrices [B, M, K] and [B, K, N]."""
+    import torch
+
+    if widens(a, b):
+        return torch.bmm(a.float(), b.float()).to(torch.bfloat16)
+    return torch.bmm(a, b)
+
+
+def widens(a: Tensor, b: Tensor) -> bool:
+    """True where a product of these in bfloat16 is done in float32 and rounded, because this processor has no kernel for it.
+
+    A trace on fake tensors may be of another device, so it says so itself (:func:`traced_here`).
+    """
+    import torch
+
+    if torch.float32 == a.dtype == b.dtype and not torch.is_autocast_enabled("cpu"):
+        return False
+    if a.device.type != "cpu" or torch.compiler.is_compiling() or _has_bfloat16() or _is_distributed(a, b):
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        if torch.get_autocast_dtype("cpu") != torch.bfloat16:
+            return False
+    elif not torch.bfloat16 == a.dtype == b.dtype:
+        return False
+    return _traced_here.get() or not _is_fake(a)
+
+
+@contextmanager
+def traced_here() -> Iterator[None]:
+    """Products of fake tensors are those of this processor while the body runs."""
+    before = _traced_here.set(True)
+    try:
+        yield
+    finally:
+        _traced_here.reset(before)
+
+
+@cache
+def _has_bfloat16() -> bool:
+    """Whether torch has fast bfloat16 products on this processor."""
+    import torch
+
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _is_fake(tensor: Tensor) -> bool:
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return isinstance(tensor, FakeTensor)
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
@@ -92,6 +159,16 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
 def _is_distributed(*tensors: Tensor) -> bool:
     """True where a tensor is cut over processes; torch must find the collectives that its product takes."""
     return any(hasattr(tensor, "device_mesh") for tensor in tensors)
+
+
+def _widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x W^T + b`` of bfloat16, summed in float32 and rounded once."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.autocast("cpu", enabled=False):
+        wide = F.linear(x.float(), weight.float(), None if bias is None else bias.float())
+        return wide.to(torch.bfloat16)
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -128,25 +205,25 @@ def _linear_function() -> Any:
     """The differentiable product; made when torch is first needed."""
     import torch
 
-    class OneDnnLinear(torch.autograd.Function):
+    class Linear(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        def forward(ctx: Any, product: Product, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             # a frozen weight has no gradient that would need the input
-            ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
-            ctx.has_bias = bias is not None
-            return _onednn(x, weight, bias)
+            ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, weight)
+            ctx.product, ctx.has_bias = product, bias is not None
+            return product(x, weight, bias)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
             x, weight = ctx.saved_tensors
             rows = gradient.reshape(-1, gradient.shape[-1])
-            wants_x, wants_weight, wants_bias = ctx.needs_input_grad
-            x_gradient = _onednn(gradient, weight.t(), None) if wants_x else None
+            _, wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+            x_gradient = ctx.product(gradient, weight.t(), None) if wants_x else None
             weight_gradient = (
-                _onednn(rows.t(), x.reshape(-1, x.shape[-1]).t(), None) if wants_weight else None
+                ctx.product(rows.t(), x.reshape(-1, x.shape[-1]).t(), None) if wants_weight else None
             )
             bias_gradient = rows.sum(0) if ctx.has_bias and wants_bias else None
-            return x_gradient, weight_gradient, bias_gradient
+            return None, x_gradient, weight_gradient, bias_gradient
 
-    return OneDnnLinear
+    return Linear

@@ -15,6 +15,7 @@ import torch
 from arriero.models.decoder_config import DecoderConfig
 from arriero.planning.counts.objectives import planned_objective
 from arriero.planning.memory.step import logged_step
+from arriero.products import traced_here
 from arriero.training.objectives.base import Shape
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Work, step_state, take_step
@@ -48,4 +49,5 @@ def test_the_peak_is_that_of_torchs_tracker_on_the_real_step(
     with tracker:
         take_step(work, state)
     peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
-    assert logged_step(work, config, [shape]).trace.peak_bytes == peak
+    with traced_here():
+        assert logged_step(work, config, [shape]).trace.peak_bytes == peak

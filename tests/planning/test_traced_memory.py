@@ -24,6 +24,7 @@ from arriero.planning.memory.pipeline_stage import stage_order
 from arriero.planning.memory.profiles import traced_work
 from arriero.planning.memory.step import logged_step
 from arriero.planning.memory.traced import traced_memory
+from arriero.products import traced_here
 from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import layout_of
 from arriero.training.parallel.settings import ParallelSettings
@@ -66,7 +67,8 @@ def test_the_fake_peak_is_the_real_one_to_the_byte(
 ) -> None:
     work = work_of(config, objective, mode, precision)
     shapes = [Shape(2, 64, 2 * scored), Shape(4, 48, 4 * scored if scored < 64 else 4 * 48)]
-    fake = logged_step(work, work.config, shapes)
+    with traced_here():
+        fake = logged_step(work, work.config, shapes)
     assert logged_step(work, work.config, shapes, fake=False).trace.peak_bytes == fake.trace.peak_bytes
     assert fake.log.at_peak().sum() == fake.trace.peak_bytes
     assert (

@@ -20,7 +20,7 @@ from torch import nn
 
 from arriero.cost.device import ElementwiseKind
 from arriero.cost.trace import trace
-from arriero.products import linear, matmul
+from arriero.products import batched, linear, matmul
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MATMUL_SHAPES = (
@@ -106,7 +106,7 @@ def matmul_cases() -> Iterator[tuple[tuple[Any, ...], Case]]:
             yield ("matmul", name, m, k, n, 1), Case(_bind(matmul, a, b), 2.0 * m * k * n)
         for batch, m, k, n in BATCHED_SHAPES:
             a, b = torch.randn(batch, m, k).to(dtype), torch.randn(batch, k, n).to(dtype)
-            yield ("matmul", name, m, k, n, batch), Case(_bind(torch.bmm, a, b), 2.0 * batch * m * k * n)
+            yield ("matmul", name, m, k, n, batch), Case(_bind(batched, a, b), 2.0 * batch * m * k * n)
 
 
 def elementwise_cases() -> Iterator[tuple[tuple[str, str, ElementwiseKind, int], Case]]:

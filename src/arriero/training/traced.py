@@ -19,6 +19,7 @@ from arriero.models.encoder_config import EncoderConfig
 from arriero.models.layers.attention import EXPLICIT_LENGTH
 from arriero.models.layers.documents import Documents
 from arriero.models.layers.explicit_attention import causal_pairs
+from arriero.products import traced_here
 from arriero.training.ema import WeightAverage
 from arriero.training.evaluation import loss_without_gradient
 from arriero.training.objectives.base import Batch, Objective, Shape
@@ -138,7 +139,8 @@ def _by_depth(
 
 
 def _trace(work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
-    return trace(lambda: step_state(work, config, shapes), run)
+    with traced_here():
+        return trace(lambda: step_state(work, config, shapes), run)
 
 
 def _figures(found: Trace, device: DeviceProfile | None) -> Figures:

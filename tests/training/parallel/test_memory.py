@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from arriero.planning.memory.layouts import logged_rank
+from arriero.products import traced_here
 from arriero.training.parallel.layout import layout_of
 from arriero.training.parallel.settings import ParallelSettings
 
@@ -68,9 +69,11 @@ def test_every_process_holds_what_its_trace_says(
     given = (CASES if size == 2 else FOUR)[name]
     work = worker.work_of(given)
     layout = layout_of(ParallelSettings(**given["settings"]["parallel"]), size)
-    traced = [
-        logged_rank(work, work.config, worker.shapes_of(given), layout, rank).trace.peak_bytes for rank in range(size)
-    ]  # fmt: skip
+    shapes = worker.shapes_of(given)
+    with traced_here():
+        traced = [
+            logged_rank(work, work.config, shapes, layout, rank).trace.peak_bytes for rank in range(size)
+        ]
     # with both, what a stage gathers for its neighbour is held a moment longer than the trace knows
     near = 0.025 if name == "tensor x pipeline" else 0.012
     assert traced == pytest.approx(found(size, name), rel=near)

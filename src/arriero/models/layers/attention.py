@@ -16,6 +16,7 @@ from arriero.models.layers.native_attention import attend_causal, takes
 from arriero.models.layers.positions import alibi_slopes
 from arriero.models.layers.rotary import rotate
 from arriero.models.protocol import AttentionCache
+from arriero.products import widens
 
 Places = Any
 """What an attention is told of the tokens' places: each kind knows its own, and its docstring says which."""
@@ -167,6 +168,14 @@ def attend(
         mask = mask.mask(q.dtype)
     if short:
         return attend_explicit(q, k, v, mask, causal, scale)
+    if widens(q, k):
+        added = mask.float() if isinstance(mask, Tensor) else None
+        with torch.autocast("cpu", enabled=False):
+            return _fused(q.float(), k.float(), v.float(), added, causal, scale).to(q.dtype)
+    return _fused(q, k, v, mask, causal, scale)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> Tensor:
     alone, grouped = causal and mask is None, q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=alone, scale=scale, enable_gqa=grouped

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arriero.products import batched
+
 _SCORE_BYTES = 1 << 21
 """Of one row's scores that are worked on at a time, unless one head alone has more."""
 _BLOCK = 128
@@ -162,7 +164,7 @@ def _forward(parts: tuple[Tensor, ...], seen: _Seen) -> Tensor:
     for turn in _turns(q, k, seen.causal):
         queries = _by_key_head(q, k.shape[1], turn)
         weights = _weights(turn, _matrices(queries), k, seen)
-        result = torch.bmm(weights, _matrices(v[turn.rows, turn.heads, : turn.keys]))
+        result = batched(weights, _matrices(v[turn.rows, turn.heads, : turn.keys]))
         _by_key_head(out, k.shape[1], turn).copy_(result.view(queries.shape))
     return out
 
@@ -170,7 +172,7 @@ def _forward(parts: tuple[Tensor, ...], seen: _Seen) -> Tensor:
 def _weights(turn: _Turn, queries: Tensor, k: Tensor, seen: _Seen) -> Tensor:
     """[rows heads, queries group, keys]."""
     keys = k[turn.rows, turn.heads, : turn.keys]
-    scores = torch.bmm(queries, _matrices(keys).transpose(1, 2))
+    scores = batched(queries, _matrices(keys).transpose(1, 2))
     size = turn.queries.stop - turn.queries.start
     if seen.mask is not None:
         scores.view(*keys.shape[:2], size, -1, turn.keys).add_(_of_turn(seen.mask, turn))
@@ -190,11 +192,11 @@ def _backward(
     q, gradient = (_matrices(_by_key_head(part, heads, turn)) for part in (parts[0], gradient))
     k, v = (_matrices(part[turn.rows, turn.heads, : turn.keys]) for part in parts[1:])
     weights = _weights(turn, q, parts[1], seen)
-    of_v = torch.bmm(weights.transpose(1, 2), gradient)
-    errors = torch.bmm(gradient, v.transpose(1, 2))
+    of_v = batched(weights.transpose(1, 2), gradient)
+    errors = batched(gradient, v.transpose(1, 2))
     errors = torch.ops.aten._softmax_backward_data(errors, weights, -1, weights.dtype)
-    of_q.copy_(torch.bmm(errors, k).view(of_q.shape))
-    of_k = torch.bmm(errors.transpose(1, 2), q)
+    of_q.copy_(batched(errors, k).view(of_q.shape))
+    of_k = batched(errors.transpose(1, 2), q)
     for whole, part in zip(found[1:], (of_k, of_v), strict=True):
         place = whole[turn.rows, turn.heads, : turn.keys]
         if turn.keys == whole.shape[2]:  # the first turn of these heads

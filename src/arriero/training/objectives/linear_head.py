@@ -14,7 +14,7 @@ from torch import Tensor
 from arriero.cost.turns import turns
 from arriero.models.layers.precision import product_dtype
 from arriero.native import training as native
-from arriero.products import linear, matmul, uses_onednn
+from arriero.products import linear, matmul, uses_onednn, widens
 from arriero.training.objectives.base import SCORED_STEP, UNSCORED
 
 CACHED_SCORES = 1 << 20
@@ -127,7 +127,7 @@ def _plus_product(total: Tensor, dtype: torch.dtype, a: Tensor, b: Tensor) -> Te
     """``total + a b`` in ``dtype``, in place where there is a total already; in one go where one library does both."""
     if not total.numel():
         return matmul(a, b).to(dtype)
-    if total.dtype == a.dtype and not uses_onednn():
+    if total.dtype == a.dtype and not (uses_onednn() or widens(a, b)):
         return total.addmm_(a, b)
     product = matmul(a, b)
     dense = total.is_contiguous() and product.is_contiguous()
