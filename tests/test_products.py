@@ -132,6 +132,8 @@ def test_bfloat16_matrices(widening: bool) -> None:
     for found, right in ((products.batched(a, b), exact), (products.matmul(a[0], b[0]), exact[0])):
         assert found.dtype == torch.bfloat16
         torch.testing.assert_close(found.double(), right, rtol=2**-8, atol=1e-3)
+    few, weight = torch.ones(3, 50).bfloat16(), a[0]  # of few rows a product is torch's own
+    assert torch.equal(products.linear(few, weight), F.linear(few, weight))
     if widening:  # of the float32 sum: half a unit of the last place of bfloat16
         torch.testing.assert_close(products.batched(a, b), (a.float() @ b.float()).bfloat16(), rtol=0, atol=0)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SETTING = "ARRIERO_FLOAT32_PRODUCTS"
 """Environment variable: ``onednn`` or ``blas`` in place of the choice by processor."""
 _REGULAR = 16
+_FEW = 4
+"""Rows from which on making a bfloat16 weight wide takes less than torch's loops over it."""
 Product = Callable[["Tensor", "Tensor", "Tensor | None"], "Tensor"]
 _traced_here: ContextVar[bool] = ContextVar("traced_here", default=False)
 
@@ -64,7 +66,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    if widens(x, weight):
+    if _rows(x) >= _FEW and widens(x, weight):
         x, weight, bias = (None if part is None else part.to(torch.bfloat16) for part in (x, weight, bias))
         product = _widened
     elif _takes(x, weight):
@@ -152,8 +154,12 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
         return False
     if torch.is_autocast_enabled("cpu"):
         return False
-    rows = x.numel() // max(1, x.shape[-1])
+    rows = _rows(x)
     return 0 < rows < _REGULAR or (rows > 0 and rows % _REGULAR == 0)
+
+
+def _rows(x: Tensor) -> int:
+    return x.numel() // max(1, x.shape[-1])
 
 
 def _is_distributed(*tensors: Tensor) -> bool:
