@@ -156,7 +156,8 @@ def test_estimate_goal_and_trace_say_the_same(tmp_path: Path) -> None:
         micro_batch=2, batch_tokens=32 * batch, recompute="none", context=32, precision="bf16",
     )  # fmt: skip
     estimate = outcome_of(case_of(asked)).fit
-    assert plan_json(goal, row)["memory"]["high"] == pytest.approx(estimate.total.high, rel=1e-9)
+    # not the chosen one, so it was only sifted: by what the layout leaves of one process's trace
+    assert plan_json(goal, row)["memory"]["high"] == pytest.approx(estimate.total.high, rel=0.01)
     _, traced = compared(config, 2, tensor=2, rows=2, batches=4, dtype="bf16")
     allocated = sum(kind.value for name, kind in estimate.kinds.items() if name not in ("runtime", "margin"))
     assert allocated == pytest.approx(max(traced), rel=0.01)
