@@ -5,8 +5,8 @@ and uses for bfloat16, does not ask who made the processor. On an AMD EPYC with 
 the work a second, on one without it gradients do less (benchmarks/products.py). The choice depends on the processor alone, so
 that a resumed run computes the same bits.
 
-Products in bfloat16 are oneDNN's, which wants AVX-512 for them. Without it torch has plain loops, 4 to 60 times slower than
-float32's products; there they are done in float32 and rounded, as a processor that has them does inside.
+Products in bfloat16 are oneDNN's, which wants AVX-512 for them. Without it torch has plain loops (benchmarks/products.py
+--dtype bfloat16); there they are done in float32 and rounded, as a processor that has them does inside.
 """
 
 from __future__ import annotations
