@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch.distributed as dist
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from arriero.cost.cut import Cut
@@ -135,8 +135,14 @@ def cases(draw: st.DrawFn) -> tuple[DecoderConfig, dict[str, Any], dict[str, Any
     return config, parallel, how
 
 
+_NO_SHRINKING = (Phase.explicit, Phase.generate)  # an example takes half a minute
+
+
 @pytest.mark.long
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(3600)
+@settings(
+    max_examples=25, deadline=None, derandomize=True, phases=_NO_SHRINKING, suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 @given(cases())
 def test_any_layout_is_within_one_percent(case: Any) -> None:
     config, parallel, how = case

@@ -10,10 +10,10 @@ import numpy as np
 
 from arriero.cost.memory.on_device import Plans
 from arriero.cost.memory.profile import (
-    NEIGHBOURS,
     Group,
     MemoryProfile,
     StagePart,
+    few_blocks,
     profile_of,
     traced_sharers,
 )
@@ -126,7 +126,7 @@ def _groups(workload: Workload, plans: Plans) -> tuple[np.ndarray, ...]:
     sequence = (plans.sequence > 0) & (plans.tensor > 1)
     copies = able & (plans.zero == 0) & (plans.data > 1)
     cut = np.array(sharers)[numbers]
-    few = (cut > 1) & (plans.pipeline > 1) & (plans.layers < NEIGHBOURS)
+    few = (plans.pipeline > 1) & (plans.layers < np.where(cut > 1, few_blocks(True), few_blocks(False)))
     return plans.tensor, sequence, cut, context, copies, np.where(few, plans.layers, 0)
 
 

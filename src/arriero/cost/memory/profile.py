@@ -85,6 +85,12 @@ def _along(x: np.ndarray, at: tuple[float, ...], values: tuple[float, ...]) -> n
     return found
 
 
+def few_blocks(sharded: bool) -> int:
+    """Blocks of a pipeline's stage from which on each further one adds the same. The first reads what the neighbour sent, in
+    a buffer that is there anyway; ``sharded``: there are neighbours too."""
+    return NEIGHBOURS if sharded else 2
+
+
 @dataclass(frozen=True)
 class Group:
     """The processes among which one was traced; alone, if all is as it is here.
@@ -94,7 +100,7 @@ class Group:
         sharers: that weights and their states are cut over (FSDP), those of ``context`` counted.
         context: that each sequence is cut over.
         copies: there are others with the same weights, whose gradients are added up.
-        blocks: of a pipeline's stage, where these are so few that FSDP has other buffers for them; 0: any number.
+        blocks: of a pipeline's stage, where these are fewer than ``few_blocks``; 0: any other number.
     """
 
     tensor: int = 1
@@ -107,7 +113,7 @@ class Group:
     @property
     def simpler(self) -> tuple[Group, ...]:
         """What the trace of may stand for this one's, from the most like it to the least; this one first."""
-        whole = replace(self, sharers=1, blocks=0)
+        whole = replace(self, sharers=1, blocks=self.blocks if self.blocks < few_blocks(False) else 0)
         uncut = replace(whole, context=1, copies=False)
         return tuple(dict.fromkeys((self, whole, uncut)))
 

@@ -89,6 +89,11 @@ class Corners:
         self._traced.update({(config, rows): traced for rows, traced in found.items()})
         return found
 
+    def alike(self) -> bool:
+        """Whether few sequences go the same way as many: one alone may not need a copy where several do."""
+        few, many = (self.base[rows] for rows in self.rows)
+        return all(label in many and len(few[label].bytes) == len(many[label].bytes) for label in few)
+
     def single(self) -> Corners:
         """Of micro-batches of one sequence: what is gathered along the tokens then lies as it should without a copy, so
         that there are fewer events. They grow with the sequences (which parts of one do) as these here."""
@@ -110,7 +115,23 @@ class Corners:
         return {rows: found[label].worst for rows, found in sorted(self._wide.items()) if label in found}
 
 
-def rows_of(work: Work, shape: Shape, many: bool) -> tuple[int, int]:
+def corners_of(
+    work: Work, shape: Shape, many: bool, drawn: Callable[[tuple[int, int]], Corners]
+) -> tuple[Corners, bool]:
+    """(what ``drawn`` makes of two numbers of sequences, whether one alone goes another way).
+
+    Args:
+        many: it is known to. Otherwise its trace is compared with that of more.
+    """
+    rows = _rows_of(work, shape, many)
+    corners = drawn(rows)
+    several = _rows_of(work, shape, True)
+    if many or rows == several or corners.alike():
+        return corners, many
+    return drawn(several), True
+
+
+def _rows_of(work: Work, shape: Shape, many: bool) -> tuple[int, int]:
     """:func:`sample_rows` for an objective: pairs for preferences. ``many``: not one alone."""
     return sample_rows(shape, _unit(work), 1 + many)
 

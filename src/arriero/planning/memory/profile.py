@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from arriero.planning.counts.depths import Depths, depths_of
 from arriero.planning.memory.corners import (
     Corners,
     Stretches,
+    corners_of,
     head_corners,
     named,
-    rows_of,
     with_neighbours,
 )
 from arriero.planning.memory.layouts import logged_rank
@@ -51,6 +52,7 @@ def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> Me
         ArrieroError: the model cannot be trained with these settings, or be cut this way.
     """
 
+    @cache
     def trace(config: ModelConfig, rows: int) -> Stretches:
         micro = replace(shape, rows=rows, scored=rows * shape.scored)
         if layout is None:
@@ -64,7 +66,7 @@ def memory_profile(work: Work, shape: Shape, layout: Layout | None = None) -> Me
     many = (layout is not None and layout.sequence) or not isinstance(work.config, DecoderConfig)
     depths = depths_of(work.config)
     depths = with_neighbours(depths) if layout is not None and layout.sharded else depths
-    corners = Corners(trace, depths, rows_of(work, shape, many), 2)
+    corners, many = corners_of(work, shape, many, lambda rows: Corners(trace, depths, rows, 2))
     corners.bend(head_corners(work, shape.scored, layout))
     found = profile(corners)
     return replace(found, single=profile(corners.single())) if many else found

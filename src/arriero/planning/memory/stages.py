@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
-from arriero.cost.memory.profile import CLASSES, NEIGHBOURS, MemoryProfile, Moment, StagePart
+from arriero.cost.memory.profile import CLASSES, MemoryProfile, Moment, StagePart, few_blocks
 from arriero.models.config import ModelConfig
 from arriero.planning.counts.depths import Depths, Kind
-from arriero.planning.memory.corners import Corners, head_corners, named, rows_of
+from arriero.planning.memory.corners import Corners, corners_of, head_corners, named
 from arriero.planning.memory.layouts import logged_rank
 from arriero.planning.memory.log import BACKWARD, BEFORE, START, UPDATE, Label, Stretch
 from arriero.planning.memory.profile import events_of, moment_at, moments_of
@@ -37,7 +38,7 @@ def stage_profile(
 
     Args:
         layout: without the pipeline, of the processes of which the first is meant.
-        blocks: of the stage that is meant, where the layout cuts weights and these are few; 0: any other number.
+        blocks: of the stage that is meant, where these are few; 0: any other number.
 
     Raises:
         ArrieroError: the model cannot be trained with these settings, or be cut this way.
@@ -48,6 +49,7 @@ def stage_profile(
         (1, 2) if last else (2, 3)
     )  # of so many micro-batches a step, one more than are under way
 
+    @cache
     def trace(config: ModelConfig, rows: int) -> dict[Label, Stretch]:
         one = replace(shape, rows=rows, scored=rows * shape.scored)
         found = named(logged_rank(work, config, [one] * micro, grid, rank).log.stretches())
@@ -62,15 +64,17 @@ def stage_profile(
         _, closing = moments_of(corners, lambda label: False, ends)
         return replace(found, waiting=_kept(corners, _WAITING), early=_kept(corners, _EARLY), closing=closing)
 
-    rows = rows_of(work, shape, layout.sequence)
-    blocks = (blocks or NEIGHBOURS) if layout.sharded else 1
-    corners = Corners(
-        trace, _depths(work, stages, blocks), rows, micro, lambda d: _depths(work, stages, blocks + 1)
-    )
+    blocks = blocks or few_blocks(layout.sharded)
+
+    def drawn(rows: tuple[int, int]) -> Corners:
+        depths = _depths(work, stages, blocks)
+        return Corners(trace, depths, rows, micro, lambda d: _depths(work, stages, blocks + 1))
+
+    corners, many = corners_of(work, shape, layout.sequence, drawn)
     if last:
         corners.bend(head_corners(work, shape.scored, layout))
     found = profile(corners)
-    return replace(found, single=profile(corners.single())) if layout.sequence else found
+    return replace(found, single=profile(corners.single())) if many else found
 
 
 def _depths(work: Work, stages: int, shallow: int) -> Depths:

@@ -72,9 +72,11 @@ class Stage(nn.Module):
             segments = None
         else:
             positions = None if segments is None else segment_positions(segments)
-        if self.first:
-            x = self.model.embed(x, positions)
-        return self.model.body(x, positions=positions, segments=segments, cache=attention)
+        # not kept under a name: it would live through all blocks
+        return self.model.body(
+            self.model.embed(x, positions) if self.first else x,
+            positions=positions, segments=segments, cache=attention,
+        )  # fmt: skip
 
 
 def cut_blocks(model: Decoder, stage: int, of: int) -> None:
