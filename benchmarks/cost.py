@@ -1,9 +1,9 @@
 """Predicted beside measured: training runs that were never run before, on this machine, calibrated.
 
-    python benchmarks/cost.py [--only NAME ...] [--seconds 20] [--trial-seconds 4] [--no-trials] [--seed N]
+    python benchmarks/cost.py [--only NAME ...] [--seconds 20] [--trial-seconds 8] [--no-trials] [--seed N]
 
 For each configuration, in this order: the plan is made from the device profile (`arriero calibrate`) and, unless told
-otherwise, from a trial of a few real steps at two depths; then the run is done in a process of its own, so many steps
+otherwise, from a trial of a few real steps; then the run is done in a process of its own, so many steps
 that it should take the wanted seconds; then wall seconds and peak resident memory are compared. ``--seed`` draws other
 configurations (1M to 50M parameters, other contexts, precisions, LoRA, recomputation). The last line is JSON.
 """
@@ -148,9 +148,12 @@ def measure_run(setup: Setup) -> dict[str, float]:
     from arriero.artifacts.host import usable_cores
     from arriero.models.decoder import Decoder
     from arriero.training import loop
+    from arriero.training.objectives.base import Shape
     from arriero.training.precision import Arithmetic
-    from arriero.training.traced import TracedFlops
+    from arriero.training.traced import TracedFlops, gradient_flops
 
+    # a run comes after its plan, in one process: what planning loads is there
+    gradient_flops(work_of(SETUPS[0]), Shape(1, 16, 16))
     started = time.perf_counter()
     reset_peak()
     work = work_of(setup)
@@ -206,7 +209,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--trial-seconds", type=float, default=4.0)
+    parser.add_argument("--trial-seconds", type=float, default=8.0)
     parser.add_argument("--no-trials", action="store_true")
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()

@@ -268,8 +268,8 @@ def calibrate(
 ) -> None:
     """Measure this machine; plans are priced with the result.
 
-    With RECIPE (a .yaml file): measure a few real steps of each model that it trains, at two depths, in about half a
-    minute; its plan then rests on those. With MODEL (a preset, a folder, or a config.json): measure steps of answering;
+    With RECIPE (a .yaml file): measure a few real steps of each model that it trains (of shallower ones where its are long), in
+    about half a minute; its plan then rests on those. With MODEL (a preset, a folder, or a config.json): measure steps of answering;
     `estimate --serve` and `bench` then rest on those.
     """
     from arriero.recipe.calibration import (

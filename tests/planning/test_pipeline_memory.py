@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from arriero.artifacts.commit import write_json_atomic
@@ -120,8 +120,14 @@ def cases(draw: st.DrawFn) -> tuple[DecoderConfig, int, dict[str, Any]]:
     return config, pipeline, how
 
 
+_NO_SHRINKING = (Phase.explicit, Phase.generate)  # an example takes half a minute
+
+
 @pytest.mark.long
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(3600)
+@settings(
+    max_examples=20, deadline=None, derandomize=True, phases=_NO_SHRINKING, suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 @given(cases())
 def test_any_stage_is_within_one_percent(case: Any) -> None:
     config, pipeline, how = case

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from arriero.cost.cut import Cut
@@ -185,8 +185,14 @@ def test_the_closed_form_is_the_trace(case: Any) -> None:
     assert closed == pytest.approx(traced, rel=0.001)
 
 
+_NO_SHRINKING = (Phase.explicit, Phase.generate)  # an example takes half a minute
+
+
 @pytest.mark.long
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(3600)
+@settings(
+    max_examples=12, deadline=None, derandomize=True, phases=_NO_SHRINKING, suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 @given(cases())
 def test_the_closed_form_is_within_one_percent_of_any_trace(case: Any) -> None:
     closed, traced = compared(case)

@@ -211,7 +211,7 @@ def test_the_probe_measures_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     rates = STAGE.probe()
     assert set(rates) == {
         "pretrain.steps.float32", "pretrain.steps.bfloat16", "pretrain.checkpoint_bytes",
-        "pretrain.checkpoint_blocked_bytes",
+        "pretrain.checkpoint_blocked_bytes", "pretrain.starts",
     }  # fmt: skip
     assert all(rate.per_s > 0 and rate.spread > 0 for rate in rates.values())
 

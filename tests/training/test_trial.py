@@ -53,9 +53,45 @@ def test_the_whole_model_lies_on_the_line_through_the_shallow_ones(monkeypatch: 
 
     monkeypatch.setattr(trial, "take_step", step)
     fixed_price(monkeypatch, trial, 8.5)
-    rate = measure(Trial(work(), SHAPES, 1), cast(DeviceProfile, None), budget_s=40.0, clock=lambda: now)
+    rate = measure(Trial(work(), SHAPES, 1), cast(DeviceProfile, None), budget_s=24.0, clock=lambda: now)
     assert rate.per_s == pytest.approx(17 / 8.5)
     assert rate.spread == trial.SPREAD, "equal steps leave the least spread"
+
+
+@pytest.mark.parametrize(
+    ("layers", "budget_s", "depths"), [(5, 30.0, {5}), (12, 24.0, {1, 6}), (12, 15.0, {1, 3}), (5, 29.0, {1, 3})]
+)  # fmt: skip
+def test_the_deepest_models_whose_steps_go_into_the_time_are_measured(
+    layers: int, budget_s: float, depths: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = 0.0, set()
+
+    def step(work: Work, state: list[Any]) -> None:
+        nonlocal now
+        seen.add(state[0].config.n_layers)
+        now += 10.0 * state[0].config.n_layers / layers
+
+    monkeypatch.setattr(trial, "take_step", step)
+    fixed_price(monkeypatch, trial, 10.0)
+    given = work(CONFIG.model_copy(update={"n_layers": layers}))
+    rate = measure(Trial(given, SHAPES, 1), cast(DeviceProfile, None), budget_s=budget_s, clock=lambda: now)
+    assert seen == depths
+    assert rate.per_s == pytest.approx(1.0)
+
+
+def test_slow_moments_count_as_they_will_in_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step in four takes three times as long: the mean of the steps is 1.5 s, their median 1 s."""
+    now, steps = 0.0, 0
+
+    def step(work: Work, state: list[Any]) -> None:
+        nonlocal now, steps
+        steps += 1
+        now += 3.0 if steps % 4 == 0 else 1.0
+
+    monkeypatch.setattr(trial, "take_step", step)
+    fixed_price(monkeypatch, trial, 1.0)
+    rate = measure(Trial(work(), SHAPES, 1), cast(DeviceProfile, None), budget_s=599.0, clock=lambda: now)
+    assert rate.per_s == pytest.approx(1.5, rel=0.01)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -119,3 +155,9 @@ def test_a_plan_rests_on_the_trial_of_its_own_work(monkeypatch: pytest.MonkeyPat
     assert seconds.high / seconds.value < without.seconds.high / (without.seconds.value or 1)
     other = plan_training(work(lora_rank=2), load, cast(DeviceProfile, tried)).seconds
     assert other.value == without.seconds.value
+
+
+def test_the_start_of_a_run_is_that_of_this_machine() -> None:
+    tried = Profile(**{"pretrain.starts": Rate(per_s=0.25, spread=0.5, unit="starts")})
+    assert plan.start_seconds(cast(DeviceProfile, tried)) == plan.FIRST_SECONDS + 4.0
+    assert plan.start_seconds(cast(DeviceProfile, Profile())) == plan.START_SECONDS

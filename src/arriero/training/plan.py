@@ -17,16 +17,16 @@ from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
 from arriero.training.parallel.plan import divided, gathered, planned_layout, with_failures
 from arriero.training.precision import choose_arithmetic
-from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, step_ratio
+from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, START_RATE, step_ratio
 from arriero.training.settings import TrainSettings
 from arriero.training.traced import Figures, Work, evaluation_figures, step_figures
 from arriero.training.trial import note, ratio_of
 
 MODEL_ERROR = 0.15
 """Half-width of the band that the priced trace itself deserves, over the probe's spread (see tests and docs)."""
-START_SECONDS = 1.5
+START_SECONDS, FIRST_SECONDS = 1.5, 0.5
 """Reading the inputs, tracing for the FLOP count, and the first step, which prepares kernels and first touches its
-memory; measured on two cores."""
+memory, on two cores; and all of that but the traces, where the profile tells of these."""
 HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.12, 80 * 2**20, 0.2
 """What the process holds beside itself and the live tensors: blocks that the allocator cannot join (a share of the
 live bytes), and the kernels' own buffers (half as much as the live bytes, at most so many). From the resident memory of
@@ -162,7 +162,7 @@ def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, durat
     found = _counted(work, _of_length(load, work.settings, steps), device, prices)
     beside = _timed_compute(free, prices, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, budget, steps, device)
-    others = START_SECONDS + written + (beside.value or 0.0)
+    others = start_seconds(device) + written + (beside.value or 0.0)
     seconds = Quantity(
         value=budget + others, low=budget + others / 2, high=duration.amount + 2 * others + (step.value or 0.0),
         unit="s", basis="modelled", source=f"the budget of {duration}, and what is not counted against it",
@@ -194,7 +194,7 @@ def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> 
     total = prices.total(load)
     timed = _timed_compute(total.seconds, prices, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, timed.value or 0.0, load.steps, device)
-    others = START_SECONDS + written
+    others = start_seconds(device) + written
     seconds = Quantity(
         value=(timed.value or 0) + others, low=(timed.low or 0) + others / 2, high=(timed.high or 0) + 2 * others,
         unit="s", basis="modelled", source=timed.source,
@@ -208,6 +208,12 @@ def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> 
         flops=Quantity.exact(total.flops, "FLOP", "modelled", "counted in the traced step"),
     )
     return Forecast(estimate, load.steps)
+
+
+def start_seconds(device: DeviceProfile) -> float:
+    """What a run takes beside its steps and checkpoints."""
+    starts = device.rate(START_RATE)
+    return START_SECONDS if starts is None else FIRST_SECONDS + 1 / starts.per_s
 
 
 def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:

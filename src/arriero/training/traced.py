@@ -103,6 +103,16 @@ def step_state(work: Work, config: ModelConfig, shapes: list[Shape]) -> list[Any
     return [model, optimizer, average, *(work.objective.synthetic(shape) for shape in shapes)]
 
 
+def gradient_flops(work: Work, shape: Shape) -> float:
+    """Arithmetic of one micro-batch forward and backward."""
+
+    def run(state: list[Any]) -> None:
+        model, _, _, batch = state
+        accumulate(model, work.objective, [batch], work.objective.weight(batch), work.precision)
+
+    return _by_depth(work, [shape], run, None).flops
+
+
 def update_flops(work: Work) -> float:
     """Arithmetic of one update by the optimizer: Muon's products; the others have none."""
     if work.settings.optimizer != "muon":
@@ -224,5 +234,5 @@ class TracedFlops:
 
     def _flops(self, shape: Shape, train: bool) -> float:
         if train:
-            return step_figures(self._work, [shape], None).flops - self.update()
+            return gradient_flops(self._work, shape)
         return evaluation_figures(self._work, shape, None).flops

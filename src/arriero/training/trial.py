@@ -1,7 +1,8 @@
-"""Trials: a few real steps of the very model that a plan is about, at two depths, before it is trained.
+"""Trials: a few real steps of the very model that a plan is about, before it is trained; of shallower ones where its are long.
 
 Figures of a step are linear in the number of equal blocks, so two shallow models tell of the deep one: what `arriero
-calibrate RECIPE` measures in seconds stands for a run of hours. A trial's result is the ratio of a real step to its
+calibrate RECIPE` measures in seconds stands for a run of hours. What is drawn on beyond them is drawn from the noise too,
+so they are as deep as the time allows. A trial's result is the ratio of a real step to its
 priced trace, kept in the device profile under a key of the whole work; a plan of the same work uses it in place of the
 ratio of the probe's model.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import Any
 
 from arriero.artifacts.hashing import sha256_json
@@ -22,7 +24,7 @@ from arriero.training.precision import choose_arithmetic
 from arriero.training.traced import Work, step_figures, step_state, take_step
 
 DEPTHS = (1, 3)
-"""Blocks of the models that are measured, where the model has more."""
+"""Blocks of the models that are measured at least, where the model has more."""
 SPREAD = 0.06
 """Least half-width of what a trial tells: a machine is not the same from one minute to the next."""
 _LEAST_STEPS = 3
@@ -85,7 +87,8 @@ def ratio_of(device: DeviceProfile, work: Work, shapes: Sequence[Shape], threads
 def measure(
     trial: Trial, device: DeviceProfile, *, budget_s: float = 8.0, clock: Callable[[], float] = time.perf_counter
 ) -> Rate:  # fmt: skip
-    """Take real steps at both depths by turns until the budget is spent, three of each at least.
+    """Take real steps until the budget is spent, three at least; of two shallower models by turns where three of the whole
+    would not go into it. The mean counts, not the median: a run has its slow moments too.
 
     What is trained on a GPU is measured there (``device_trial``).
 
@@ -101,16 +104,17 @@ def measure(
         return _on_gpu(trial, device, budget_s, clock)
     keep_freed_memory()
     before = torch.get_num_threads()
+    priced = step_figures(trial.work, list(trial.shapes), device).seconds
     torch.set_num_threads(trial.threads)
     try:
         with torch.random.fork_rng(devices=[]):
-            times = _times(trial, budget_s, clock)
+            times = _times(trial, _depths(trial, budget_s / priced), budget_s, clock)
     finally:
         torch.set_num_threads(before)
         return_freed_memory()
-    real = _at_depth(trial, {depth: _middle(seconds) for depth, seconds in times.items()})
-    priced = step_figures(trial.work, list(trial.shapes), device).seconds
-    spread = max(_middle([abs(t / _middle(seconds) - 1) for t in seconds]) for seconds in times.values())
+    means = {depth: fmean(seconds) for depth, seconds in times.items()}
+    real = _at_depth(trial, means)
+    spread = max(median(abs(t / means[depth] - 1) for t in seconds) for depth, seconds in times.items())
     return Rate(per_s=real / priced, spread=max(SPREAD, 2 * spread), unit="x")
 
 
@@ -122,17 +126,27 @@ def _on_gpu(trial: Trial, device: DeviceProfile, budget_s: float, clock: Callabl
     return Rate(per_s=found.seconds / priced, spread=max(SPREAD, 2 * found.spread), unit="x")
 
 
-def _depths(trial: Trial) -> list[int]:
-    layers = _layers(trial)
-    return list(DEPTHS) if layers > DEPTHS[-1] else [layers]
+def _depths(trial: Trial, steps: float) -> list[int]:
+    """The whole model, or two depths: the deepest of which enough steps go into the time of so many of the whole model."""
+    layers, (low, high) = _layers(trial), DEPTHS
+    if layers <= high:
+        return [layers]
+    if trial.work.settings.compile:  # which takes longer the deeper the model is
+        return [low, high]
+    if steps >= _LEAST_STEPS:
+        return [layers]
+    half = layers // 2
+    return [low, half if half > high and steps >= _LEAST_STEPS * (low + half) / layers else high]
 
 
 def _layers(trial: Trial) -> int:
     return int(getattr(trial.work.config, "n_layers", 1))
 
 
-def _times(trial: Trial, budget_s: float, clock: Callable[[], float]) -> dict[int, list[float]]:
-    states = {depth: _state(trial, depth) for depth in _depths(trial)}
+def _times(
+    trial: Trial, depths: Sequence[int], budget_s: float, clock: Callable[[], float]
+) -> dict[int, list[float]]:
+    states = {depth: _state(trial, depth) for depth in depths}
     times: dict[int, list[float]] = {depth: [] for depth in states}
     for state in states.values():
         take_step(trial.work, state)
@@ -171,8 +185,3 @@ def _at_depth(trial: Trial, seconds: dict[int, float]) -> float:
         return next(iter(seconds.values()))
     (low, first), (high, second) = seconds.items()
     return first + (second - first) * (_layers(trial) - low) / (high - low)
-
-
-def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
