@@ -1,11 +1,14 @@
 """Predicted beside measured: training runs that were never run before, on this machine, calibrated.
 
     python benchmarks/cost.py [--only NAME ...] [--seconds 20] [--trial-seconds 8] [--no-trials] [--seed N]
+        [--rounds 1]
 
 For each configuration, in this order: the plan is made from the device profile (`arriero calibrate`) and, unless told
 otherwise, from a trial of a few real steps; then the run is done in a process of its own, so many steps
 that it should take the wanted seconds; then wall seconds and peak resident memory are compared. ``--seed`` draws other
-configurations (1M to 50M parameters, other contexts, precisions, LoRA, recomputation). The last line is JSON.
+configurations (1M to 50M parameters, other contexts, precisions, LoRA, recomputation). ``--rounds`` repeats plan and run by
+turns: the error of the means tells what the plans miss, the errors of the rounds what this machine's restlessness adds.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -171,7 +174,7 @@ def measure_run(setup: Setup) -> dict[str, float]:
 
 def child(what: str, setup: Setup, *more: str) -> Any:
     command = [sys.executable, __file__, "--child", what, json.dumps(asdict(setup)), *more]
-    env = {**os.environ, TUNABLES: NO_SMALL_CACHE}
+    env = {TUNABLES: NO_SMALL_CACHE, **os.environ}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
@@ -179,21 +182,40 @@ def child(what: str, setup: Setup, *more: str) -> Any:
     raise SystemExit(f"{setup.name}: {done.stderr.strip()}")
 
 
-def compare(setup: Setup, wanted_s: float, trial_seconds: float) -> dict[str, Any]:
-    """Plan, then run; the numbers of both sides."""
+def compare(setup: Setup, wanted_s: float, trial_seconds: float, rounds: int) -> dict[str, Any]:
+    """Plan, then run, so many times; the numbers of both sides."""
     per_step = predict_steps(setup, trial_seconds)
     setup = Setup(**{**asdict(setup), "steps": max(4, round(wanted_s / per_step))})
-    predicted = child("predict", setup, str(trial_seconds))
-    measured = child("measure", setup)
-    errors = {name: predicted[name]["value"] / measured[name] - 1 for name in LIMITS}
-    inside = {name: predicted[name]["low"] <= measured[name] <= predicted[name]["high"] for name in LIMITS}
+    pairs = []
+    for number in range(rounds):
+        pairs.append((child("predict", setup, str(trial_seconds)), child("measure", setup)))
+        show(setup, *pairs[-1], f"round {number + 1}" if rounds > 1 else "")
+    predicted = {
+        name: {key: statistics.mean(plan[name][key] for plan, _ in pairs) for key in ("low", "value", "high")}
+        for name in LIMITS
+    }
+    measured = {name: statistics.mean(run[name] for _, run in pairs) for name in LIMITS}
+    if rounds > 1:
+        show(setup, predicted, measured, "mean")
+    each = [errors_of(plan, run) for plan, run in pairs]
+    return {
+        "name": setup.name, "steps": setup.steps, "errors": errors_of(predicted, measured), "rounds": each, "measured": measured,
+    }  # fmt: skip
+
+
+def errors_of(predicted: dict[str, Any], measured: dict[str, float]) -> dict[str, float]:
+    return {name: predicted[name]["value"] / measured[name] - 1 for name in LIMITS}
+
+
+def show(setup: Setup, predicted: dict[str, Any], measured: dict[str, float], which: str) -> None:
+    errors = errors_of(predicted, measured)
+    inside = all(predicted[name]["low"] <= measured[name] <= predicted[name]["high"] for name in LIMITS)
     print(
         f"{setup.name:20} {setup.steps:5} steps   {predicted['seconds']['value']:6.1f} / {measured['seconds']:6.1f} s "
         f"{errors['seconds']:+6.1%}   {predicted['peak_memory']['value'] / 2**20:6.0f} / {measured['peak_memory'] / 2**20:6.0f} MiB "
-        f"{errors['peak_memory']:+6.1%}   {'inside' if all(inside.values()) else 'outside the band'}",
+        f"{errors['peak_memory']:+6.1%}   {'inside' if inside else 'outside the band'}   {which}".rstrip(),
         flush=True,
     )
-    return {"name": setup.name, "steps": setup.steps, "errors": errors, "measured": measured}
 
 
 def predict_steps(setup: Setup, trial_seconds: float) -> float:
@@ -212,17 +234,20 @@ def main() -> None:
     parser.add_argument("--trial-seconds", type=float, default=8.0)
     parser.add_argument("--no-trials", action="store_true")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     setups = SETUPS if options.seed is None else drawn(options.seed)
     setups = [setup for setup in setups if not options.only or setup.name in options.only]
     rows = [
-        compare(setup, options.seconds, 0.0 if options.no_trials else options.trial_seconds)
+        compare(setup, options.seconds, 0.0 if options.no_trials else options.trial_seconds, options.rounds)
         for setup in setups
     ]
     for name, (mean, worst) in LIMITS.items():
         errors = [abs(row["errors"][name]) for row in rows]
+        single = [abs(errors[name]) for row in rows for errors in row["rounds"]]
         print(
             f"{name}: mean error {statistics.mean(errors):.1%} (wanted {mean:.0%}), worst {max(errors):.1%} (wanted {worst:.0%})"
+            + f"; of single rounds {statistics.mean(single):.1%} and {max(single):.1%}" * (options.rounds > 1)
         )
     print(json.dumps(rows))
 

@@ -12,6 +12,7 @@ from tests.planning.small_models import small
 from arriero.cost.trace import Op
 from arriero.cost.workload import Work
 from arriero.models.layers.feedforward import FeedForward
+from arriero.planning.counts.blocks import head_of
 from arriero.planning.counts.passes import NOTHING, passes, work_of
 
 
@@ -57,3 +58,14 @@ def test_a_product_outside_the_registry_is_named(monkeypatch: pytest.MonkeyPatch
     found = passes(subject("causal", 9), small("gpt2", 1), 2)
     passes.cache_clear()
     assert found.uncounted == frozenset({"arriero_tests::strange_matmul"})
+
+
+def test_pairs_as_long_as_the_context_are_counted() -> None:
+    """The head's line may need more positions than the model's context has; it is the line of a model with more."""
+    config = small("llama", 2)
+    assert config.context_length < 2 * 320
+    short = config.model_copy(update={"vocab_size": 200_000, "context_length": 96})
+    longer = short.model_copy(update={"context_length": 4096})
+    what = subject("dpo", 96)
+    (one, peak), (other, other_peak) = head_of(short, what), head_of(longer, what)
+    assert one == other and peak == other_peak

@@ -10,16 +10,23 @@ import ctypes
 import gc
 import sys
 
+from arriero.cost.device import profile_path
+from arriero.native.tensor_memory import install, installed
+
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Make malloc reuse large freed blocks. Call before the first large tensor, in training and in calibrating alike.
+    """Make large freed blocks room for the next. Call before the first large tensor, in training and in calibrating alike.
+
+    Tensors get a range of their own where they can (:func:`give_tensors_a_range`); what else is large is kept in the C
+    library's heap.
 
     Returns False where the C library has no such switch (it is glibc's ``mallopt``).
     """
+    give_tensors_a_range()
     library = _glibc()
     if library is None:
         return False
@@ -28,8 +35,20 @@ def keep_freed_memory() -> bool:
     )
 
 
+def give_tensors_a_range() -> bool:
+    """Let torch's tensors live in an address range of their own from now on, where no small objects pin what is free
+    between them (``arriero.native.tensor_memory``; benchmarks/tensor_memory.py).
+
+    Returns False where torch is not loaded, its headers or a C++ compiler are missing, or address space is limited.
+    """
+    return install(profile_path().parent) is not None
+
+
 def return_freed_memory() -> bool:
     """Hand what is free back to the system, so that the next stage's peak memory is its own."""
+    tensors = installed()
+    if tensors is not None:
+        tensors.trim()
     library = _glibc()
     return library is not None and bool(library.malloc_trim(0))
 

@@ -65,20 +65,25 @@ def build(target: Path = LIBRARY, folder: Path = SOURCES) -> Path:
         objects = [Path(scratch) / f"{source.stem}.o" for source in sources]
 
         def compile_one(pair: tuple[Path, Path]) -> None:
-            _run([*command, *FLAGS, define, "-c", str(pair[0]), "-o", str(pair[1])])
+            run([*command, *FLAGS, define, "-c", str(pair[0]), "-o", str(pair[1])])
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             list(pool.map(compile_one, zip(sources, objects, strict=True)))
         linked = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            _run([*command, "-shared", "-pthread", *map(str, objects), "-o", str(linked), "-lm"])
+            run([*command, "-shared", "-pthread", *map(str, objects), "-o", str(linked), "-lm"])
             linked.replace(target)
         finally:
             linked.unlink(missing_ok=True)
     return target
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> None:
+    """A compiler, quietly.
+
+    Raises:
+        BuildError: it did not start, or failed.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

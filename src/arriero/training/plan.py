@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from arriero.cost import Estimate, Quantity
+from arriero.cost.allocator import give_tensors_a_range
 from arriero.cost.device import DeviceProfile
 from arriero.training.budget import run_course
 from arriero.training.duration import Duration, Interval, Warmup
@@ -27,10 +28,12 @@ MODEL_ERROR = 0.15
 START_SECONDS, FIRST_SECONDS = 1.5, 0.5
 """Reading the inputs, tracing for the FLOP count, and the first step, which prepares kernels and first touches its
 memory, on two cores; and all of that but the traces, where the profile tells of these."""
-HELD_SHARE, HELD_BYTES, MEMORY_ERROR = 0.12, 80 * 2**20, 0.2
-"""What the process holds beside itself and the live tensors: blocks that the allocator cannot join (a share of the
-live bytes), and the kernels' own buffers (half as much as the live bytes, at most so many). From the resident memory of
-runs of 1 to 50 million parameters in both precisions (benchmarks/cost.py); see :func:`resident_bytes`."""
+RANGE_SHARE, MEMORY_ERROR = 0.05, 0.2
+"""What the process holds beside itself and the live tensors, as a share of these, where they have a range of their own:
+blocks that are too short for the next tensor, and the kernels' own buffers. From the resident memory of runs of 1 to 50
+million parameters in both precisions (benchmarks/cost.py, benchmarks/tensor_memory.py); see :func:`resident_bytes`."""
+HEAP_SHARE, HEAP_BYTES = 0.12, 80 * 2**20
+"""The same where tensors are in the C library's heap: the share, and half as much as the live bytes, at most so many."""
 
 GROWING_STEPS = 64
 """Steps that stand for all of a run whose batch or rows grow."""
@@ -218,7 +221,9 @@ def start_seconds(device: DeviceProfile) -> float:
 
 def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:
     """Peak resident memory of a process with ``live_bytes`` of tensors alive at the worst moment."""
-    return device.process_bytes + (1 + HELD_SHARE) * live_bytes + min(HELD_BYTES, live_bytes / 2)
+    if give_tensors_a_range():
+        return device.process_bytes + (1 + RANGE_SHARE) * live_bytes
+    return device.process_bytes + (1 + HEAP_SHARE) * live_bytes + min(HEAP_BYTES, live_bytes / 2)
 
 
 class _Prices:

@@ -90,9 +90,11 @@ class Corners:
         return found
 
     def alike(self) -> bool:
-        """Whether few sequences go the same way as many: one alone may not need a copy where several do."""
+        """Whether few sequences go the same way as many: one alone may not need a copy where several do. What comes after
+        the blocks is not asked: a head works through more positions in more parts (:meth:`bend`)."""
         few, many = (self.base[rows] for rows in self.rows)
-        return all(label in many and len(few[label].bytes) == len(many[label].bytes) for label in few)
+        asked = [label for label in few if label[0] != AFTER]
+        return all(label in many and len(few[label].bytes) == len(many[label].bytes) for label in asked)
 
     def single(self) -> Corners:
         """Of micro-batches of one sequence: what is gathered along the tokens then lies as it should without a copy, so
