@@ -28,10 +28,10 @@ def start_again_without_small_cache() -> None:
     """Replace this process by itself with the C library's cache of small blocks switched off; where it is off, go on.
 
     Tensors are aligned, and the splinters that alignment leaves beside each go to that cache, where they never join
-    the freed tensor again: it cannot be reused for one of the same size. In training that costs a tenth of the peak
-    memory; without the cache small allocations take a little longer (benchmarks/splinters.py). The library reads the
-    switch when a process starts, hence the new start; call before anything heavy is loaded. The process keeps its
-    number, its files and its arguments. Nothing happens on other systems or C libraries.
+    the freed tensor again: it cannot be reused for one of the same size. It matters where tensors have no range of their
+    own (``arriero.native.tensor_memory``; benchmarks/tensor_memory.py); without the cache small allocations take a little
+    longer. The library reads the switch when a process starts, hence the new start; call before anything heavy is loaded.
+    The process keeps its number, its files and its arguments. Nothing happens on other systems or C libraries.
     """
     wanted = os.environ.get(TUNABLES, "")
     if "glibc.malloc.tcache_count" in wanted or platform.libc_ver()[0] != "glibc":
