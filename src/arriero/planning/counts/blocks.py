@@ -74,7 +74,8 @@ def head_of(config: ModelConfig, subject: Subject) -> tuple[Rows, float]:
     What the loss makes of the gradient already is the backward pass's.
     """
     near, far = _positions(config, subject)
-    if far > (getattr(config, "context_length", None) or far):  # nothing of the head depends on how long a sequence may be
+    context = getattr(config, "context_length", None)
+    if context is not None and far > context:  # nothing of the head depends on how long a sequence may be
         config = config.model_copy(update={"context_length": far})
     peak = passes(subject.with_scored(far or subject.scored), config, subject.unit, head=True).forward_peak
     if near == far:
