@@ -93,7 +93,8 @@ def batched(a: Tensor, b: Tensor) -> Tensor:
     import torch
 
     if widens(a, b):
-        return torch.bmm(a.float(), b.float()).to(torch.bfloat16)
+        with torch.autocast("cpu", enabled=False):
+            return torch.bmm(a.float(), b.float()).to(torch.bfloat16)
     return torch.bmm(a, b)
 
 

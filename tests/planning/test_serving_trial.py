@@ -60,3 +60,26 @@ def test_another_shape_has_no_trial() -> None:
 def test_a_slow_level_never_makes_a_later_one_faster_than_none() -> None:
     trial = ServingTrial((1, 2), (2.0, 1.0), (0.0, 0.0), (1.0, 0.0), 0.1)
     assert trial.decode(10, 100) == 1.0
+
+
+def test_quick_steps_run_many_times_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, runs = 0.0, list[Point]()
+
+    class Clocked(Machine):
+        def seconds(self, point: Point, clock: Any) -> float:
+            nonlocal now
+            took = super().seconds(point, clock)
+            now += took
+            runs.append(point)
+            return took
+
+    monkeypatch.setattr(module, "_Runs", Clocked)
+    shape = Shape(CONFIG, "fp32", 2)
+    measure(shape, budget_s=14.0, clock=lambda: now)
+    points = module._points(CONFIG)
+    assert 14.0 <= now < 14.0 + 14.0 / module._TURNS + 1  # the budget and the turn in which it ends
+    quick, slow = (
+        sum(run == point for run in runs) for point in (points[0], max(points, key=lambda p: p.rows * p.kept))
+    )
+    assert quick > 3 * slow / 2 and slow >= 3
+    assert len({point for point in runs[: len(runs) // 2]}) == len(points)

@@ -23,9 +23,11 @@ def case(parallel: Case, precision: str = "bf16", **changes: Any) -> Case:
     }  # fmt: skip
 
 
+EVEN = {"vocab_size": 68}
 CASES = {
     "tensor": case({"tensor": 2, "data": 1}),
-    "fsdp": case({"data": 2}),
+    "fsdp": case({"data": 2}, sizes=EVEN),
+    "fsdp, uneven": case({"data": 2}),
     "pipeline": case({"pipeline": 2, "data": 1, "shard": "none"}, batches=5),
     "pipeline, fp32": case({"pipeline": 2, "data": 1, "shard": "none"}, "fp32", rows=1),
     "pipeline, full": case(
@@ -35,10 +37,10 @@ CASES = {
     "pipeline, gpipe": case({"pipeline": 2, "data": 1, "shard": "none", "schedule": "gpipe"}),
 }
 FOUR = {
-    "fsdp x tensor": case({"tensor": 2, "data": 2}),
+    "fsdp x tensor": case({"tensor": 2, "data": 2}, sizes=EVEN),
     "tensor x pipeline": case({"tensor": 2, "pipeline": 2, "data": 1, "shard": "none"}),
     "pipeline of four": case({"pipeline": 4, "data": 1, "shard": "none"}, batches=6),
-    "fsdp x pipeline": case({"pipeline": 2, "data": 2}),
+    "fsdp x pipeline": case({"pipeline": 2, "data": 2}, sizes=EVEN),
 }
 
 
@@ -74,6 +76,7 @@ def test_every_process_holds_what_its_trace_says(
         traced = [
             logged_rank(work, work.config, shapes, layout, rank).trace.peak_bytes for rank in range(size)
         ]
-    # with both, what a stage gathers for its neighbour is held a moment longer than the trace knows
-    near = 0.025 if name == "tensor x pipeline" else 0.012
+    # numbers of the optimizer's steps and of the processes; and where rows do not divide, FSDP knows its own padded part by
+    # its address, which a fake tensor has not, and pads it once more
+    near = 0.012 if name == "fsdp, uneven" else 5e-4
     assert traced == pytest.approx(found(size, name), rel=near)

@@ -21,7 +21,9 @@ from arriero.training.parallel.grid import Grid
 
 def same_parameters(model: nn.Module) -> nn.Module:
     """A copy of the modules with the same parameters, which can be cut without harm to ``model``."""
-    return copy.deepcopy(model, {id(p): p for p in model.parameters()})
+    same = {id(p): p for p in model.parameters()}
+    # a deep copy of a fake buffer has one storage by itself and another by its views (torch 2.13), so they would count twice
+    return copy.deepcopy(model, {**same, **{id(b): b.clone() for b in model.buffers()}})
 
 
 class Weights:
