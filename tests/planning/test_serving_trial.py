@@ -82,4 +82,4 @@ def test_quick_steps_run_many_times_a_turn(monkeypatch: pytest.MonkeyPatch) -> N
         sum(run == point for run in runs) for point in (points[0], max(points, key=lambda p: p.rows * p.kept))
     )
     assert quick > 3 * slow / 2 and slow >= 3
-    assert len({point for point in runs[: len(runs) // 2]}) == len(points)
+    assert len(set(runs[: len(runs) // 2])) == len(points)
