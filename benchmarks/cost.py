@@ -138,8 +138,9 @@ def predict(setup: Setup, trial_seconds: float) -> dict[str, Any]:
     if trial_seconds:
         with collecting() as trials:
             plan_training(work, load, profile)
-        rates = {trial.key: measure(trial, profile, budget_s=trial_seconds) for trial in trials}
-        profile = profile.model_copy(update={"rates": profile.rates | rates})
+        for trial in trials:
+            rates = profile.rates | measure(trial, profile, budget_s=trial_seconds)
+            profile = profile.model_copy(update={"rates": rates})
     estimate = plan_training(work, load, profile)
     return {name: getattr(estimate, name).model_dump() for name in ("seconds", "peak_memory", "flops")}
 

@@ -17,8 +17,9 @@ from arriero.errors import ArrieroError
 from arriero.models.decoder_config import DecoderConfig
 from arriero.planning.counts.objectives import planned_shape
 from arriero.planning.counts.workload import workload_of
+from arriero.planning.memory.fake_group import fake_group
 from arriero.planning.memory.kept import KeptProfiles
-from arriero.planning.memory.layouts import fake_group, logged_rank
+from arriero.planning.memory.layouts import logged_rank
 from arriero.planning.memory.profiles import traced_work
 from arriero.training.objectives.base import Shape
 from arriero.training.parallel.layout import layout_of

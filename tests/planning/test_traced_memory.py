@@ -19,7 +19,7 @@ from arriero.planning.counts.objectives import planned_objective, planned_shape,
 from arriero.planning.counts.subject import Subject
 from arriero.planning.counts.workload import workload_of
 from arriero.planning.memory import traced as module
-from arriero.planning.memory.layouts import fake_group
+from arriero.planning.memory.fake_group import fake_group
 from arriero.planning.memory.pipeline_stage import stage_order
 from arriero.planning.memory.profiles import traced_work
 from arriero.planning.memory.step import logged_step

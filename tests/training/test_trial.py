@@ -8,7 +8,7 @@ import pytest
 
 from arriero.cost.device import DeviceProfile, Rate
 from arriero.models.decoder_config import DecoderConfig
-from arriero.training import plan, trial
+from arriero.training import plan, start, trial
 from arriero.training.objectives.base import Shape
 from arriero.training.objectives.causal import CausalObjective, PlannedWindows
 from arriero.training.objectives.dpo import DpoObjective
@@ -30,6 +30,13 @@ def work(config: DecoderConfig = CONFIG, objective: Any = OBJECTIVE, **settings:
     return Work(config, objective, given, "fp32", adapter_setup(given, 0))
 
 
+@pytest.fixture(autouse=True)
+def _calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No host takes anything while a test goes by a clock of its own."""
+    monkeypatch.setattr(trial, "steal_seconds", lambda: 0.0)
+    monkeypatch.setattr(trial, "usual_share", lambda: 0.0)
+
+
 class Profile:
     """A device profile in which only what a plan without a trace asks for is there."""
 
@@ -37,6 +44,12 @@ class Profile:
         self.rates = rates
         self.process_bytes, self.accelerator = 0, None
         self.rate = rates.get
+
+
+def ratio(given: Trial, **more: Any) -> Rate:
+    """The ratio that a trial finds; a clock of one's own moves neither while weights are drawn nor in traces."""
+    found = measure(given, cast(DeviceProfile, None), **more)
+    return found[given.key]
 
 
 def fixed_price(monkeypatch: pytest.MonkeyPatch, module: Any, seconds: float) -> None:
@@ -53,7 +66,7 @@ def test_the_whole_model_lies_on_the_line_through_the_shallow_ones(monkeypatch: 
 
     monkeypatch.setattr(trial, "take_step", step)
     fixed_price(monkeypatch, trial, 8.5)
-    rate = measure(Trial(work(), SHAPES, 1), cast(DeviceProfile, None), budget_s=24.0, clock=lambda: now)
+    rate = ratio(Trial(work(), SHAPES, 1), budget_s=24.0, clock=lambda: now)
     assert rate.per_s == pytest.approx(17 / 8.5)
     assert rate.spread == trial.SPREAD, "equal steps leave the least spread"
 
@@ -74,7 +87,7 @@ def test_the_deepest_models_whose_steps_go_into_the_time_are_measured(
     monkeypatch.setattr(trial, "take_step", step)
     fixed_price(monkeypatch, trial, 10.0)
     given = work(CONFIG.model_copy(update={"n_layers": layers}))
-    rate = measure(Trial(given, SHAPES, 1), cast(DeviceProfile, None), budget_s=budget_s, clock=lambda: now)
+    rate = ratio(Trial(given, SHAPES, 1), budget_s=budget_s, clock=lambda: now)
     assert seen == depths
     assert rate.per_s == pytest.approx(1.0)
 
@@ -90,7 +103,7 @@ def test_slow_moments_count_as_they_will_in_the_run(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(trial, "take_step", step)
     fixed_price(monkeypatch, trial, 1.0)
-    rate = measure(Trial(work(), SHAPES, 1), cast(DeviceProfile, None), budget_s=599.0, clock=lambda: now)
+    rate = ratio(Trial(work(), SHAPES, 1), budget_s=599.0, clock=lambda: now)
     assert rate.per_s == pytest.approx(1.5, rel=0.01)
 
 
@@ -101,7 +114,7 @@ def test_shallow_models_are_measured_whole(layers: int, monkeypatch: pytest.Monk
     fixed_price(monkeypatch, trial, 1.0)
     shallow = work(CONFIG.model_copy(update={"n_layers": layers}))
     ticks = iter(range(1000))
-    measure(Trial(shallow, SHAPES, 1), cast(DeviceProfile, None), budget_s=0, clock=lambda: next(ticks))
+    ratio(Trial(shallow, SHAPES, 1), budget_s=0, clock=lambda: next(ticks))
     assert depths == [layers] * (1 + 3), "one to prepare, three that count"
 
 
@@ -124,7 +137,7 @@ def test_real_steps_train(objective: str, monkeypatch: pytest.MonkeyPatch) -> No
     take = trial.take_step
     monkeypatch.setattr(trial, "take_step", step)
     given = work(objective=made[objective], lora_rank=2 if objective == "causal" else 0)
-    rate = measure(Trial(given, SHAPES, 1), cast(DeviceProfile, None), budget_s=0.0)
+    rate = ratio(Trial(given, SHAPES, 1), budget_s=0.0)
     assert rate.per_s > 0 and len(moved) == 2 * 4 and all(moved)
 
 
@@ -149,7 +162,7 @@ def test_a_plan_rests_on_the_trial_of_its_own_work(monkeypatch: pytest.MonkeyPat
     assert [one.key for one in found] == [trial_key(work(), SHAPES, 1)], "each work is noted once"
     tried = Profile(**{found[0].key: Rate(per_s=3.0, spread=0.07, unit="x")})
     seconds = plan_training(work(), load, cast(DeviceProfile, tried)).seconds
-    assert seconds.value == pytest.approx(10 * 2.0 * 3.0 + plan.START_SECONDS)
+    assert seconds.value == pytest.approx(10 * 2.0 * 3.0 + start.START_SECONDS)
     assert "measured on real steps of this model" in seconds.source
     assert seconds.high is not None and without.seconds.high is not None
     assert seconds.high / seconds.value < without.seconds.high / (without.seconds.value or 1)
@@ -157,7 +170,65 @@ def test_a_plan_rests_on_the_trial_of_its_own_work(monkeypatch: pytest.MonkeyPat
     assert other.value == without.seconds.value
 
 
+def test_the_start_is_that_of_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes 1 s a block, traces 7 s, and a first step 4 s more than another: 5 + 7 + 4 s for five blocks."""
+    now, taken = 0.0, set()
+
+    def step(work: Work, state: list[Any]) -> None:
+        nonlocal now
+        depth = state[0].config.n_layers
+        now += 2.0 * depth + (0.0 if depth in taken else 4.0)
+        taken.add(depth)
+
+    def make(work: Work, config: DecoderConfig, shapes: Any) -> list[Any]:
+        nonlocal now
+        now += config.n_layers
+        return made(work, config, shapes)
+
+    made = trial.step_state
+    monkeypatch.setattr(trial, "take_step", step)
+    monkeypatch.setattr(trial, "step_state", make)
+    monkeypatch.setattr(trial, "counting_seconds", lambda work, shape, clock: 7.0)
+    fixed_price(monkeypatch, trial, 10.0)
+    given = Trial(work(), SHAPES, 1)
+    found = measure(given, cast(DeviceProfile, None), budget_s=0.0, clock=lambda: now)
+    assert taken == set(trial.DEPTHS)
+    tried = cast(DeviceProfile, Profile(**found))
+    assert start.start_seconds(tried, given.key) == pytest.approx(start.OTHER_SECONDS + 5 + 7 + 4)
+    fixed_price(monkeypatch, plan, 10.0)
+    seconds = plan_training(work(), Load(10, [SHAPES]), tried).seconds
+    assert seconds.value == pytest.approx(10 * 10.0 + start.OTHER_SECONDS + 16), "the plan begins with it"
+
+
+def test_what_the_host_took_is_left_out_and_what_it_usually_takes_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Steps of 1 s, a fifth more of it taken by the host; since boot a twentieth of each core: 1.2 and 1 / (1 - 2 / 20)."""
+    now = taken = 0.0
+
+    def step(work: Work, state: list[Any]) -> None:
+        nonlocal now, taken
+        now, taken = now + 1.0, taken + 0.2
+
+    monkeypatch.setattr(trial, "take_step", step)
+    monkeypatch.setattr(trial, "steal_seconds", lambda: taken)
+    monkeypatch.setattr(trial, "usual_share", lambda: 0.05)
+    fixed_price(monkeypatch, trial, 1.0)
+    rate = ratio(Trial(work(), SHAPES, 2), budget_s=20.0, clock=lambda: now)
+    assert rate.per_s == pytest.approx((1.2 + 1 / 0.9) / 2)
+    assert rate.spread == pytest.approx(trial.SPREAD + 0.2), (
+        "as far off as the host takes nothing, or twice that"
+    )
+
+
+def test_counting_takes_the_traces_of_a_batch_and_of_the_update() -> None:
+    ticks = iter([10.0, 12.5])
+    assert start.counting_seconds(work(optimizer="muon"), SHAPES[0], lambda: next(ticks)) == 2.5
+
+
 def test_the_start_of_a_run_is_that_of_this_machine() -> None:
     tried = Profile(**{"pretrain.starts": Rate(per_s=0.25, spread=0.5, unit="starts")})
-    assert plan.start_seconds(cast(DeviceProfile, tried)) == plan.FIRST_SECONDS + 4.0
-    assert plan.start_seconds(cast(DeviceProfile, Profile())) == plan.START_SECONDS
+    assert start.start_seconds(cast(DeviceProfile, tried)) == start.FIRST_SECONDS + 4.0
+    assert start.start_seconds(cast(DeviceProfile, tried), "another") == start.FIRST_SECONDS + 4.0
+    assert start.start_seconds(cast(DeviceProfile, Profile())) == start.START_SECONDS
+    assert start.starts(0.0).per_s > 0, "a clock too coarse to see it"

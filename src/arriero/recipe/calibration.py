@@ -35,7 +35,7 @@ def calibrate_recipe(
     """Measure a few real steps of every model that a recipe trains; plans of the same models use them.
 
     Returns:
-        The ratios of real steps to their priced traces, by key, and where the profile was written.
+        The ratios of real steps to their priced traces and the starts, by key, and where the profile was written.
 
     Raises:
         ArrieroError: the recipe has a fault, or trains nothing.
@@ -49,10 +49,10 @@ def calibrate_recipe(
         make_plan(recipe, out=Path(folder) / "new", sets=sets, say=say)
     if not trials:
         raise ArrieroError(f"{recipe} trains no network, so there are no steps to measure")
-    measured = {}
+    measured: dict[str, Rate] = {}
     for number, trial in enumerate(trials, start=1):
         say(f"measuring real steps of model {number} of {len(trials)}")
-        measured[trial.key] = measure(trial, profile, budget_s=budget_s / len(trials))
+        measured.update(measure(trial, profile, budget_s=budget_s / len(trials)))
     return measured, save_profile(profile.model_copy(update={"rates": profile.rates | measured}))
 
 

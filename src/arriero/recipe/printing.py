@@ -225,9 +225,14 @@ def print_outcome(result: RunResult, page: Path, console: Console) -> None:
 
 def print_trials(measured: Mapping[str, Rate], path: Path, console: Console) -> None:
     """What real steps told of the recipe's models."""
-    for number, rate in enumerate(measured.values(), start=1):
+    from arriero.training.start import start_key
+
+    ratios = [(key, rate) for key, rate in measured.items() if rate.unit == "x"]
+    for number, (key, rate) in enumerate(ratios, start=1):
+        start = measured.get(start_key(key))
         console.print(
             f"model {number}: a real step takes {rate.per_s:.2f} times what its trace is priced at (±{rate.spread:.0%})"
+            + (f", and {1 / start.per_s:.1f} s come before the steps" if start else "")
         )
     console.print(f"kept in {escape(str(path))}; the recipe's plan rests on it now")
 

@@ -18,16 +18,14 @@ from arriero.training.micro_batch import micro_batch_size
 from arriero.training.objectives.base import Objective, Shape
 from arriero.training.parallel.plan import divided, gathered, planned_layout, with_failures
 from arriero.training.precision import choose_arithmetic
-from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, START_RATE, step_ratio
+from arriero.training.probe import CHECKPOINT_BLOCKED_RATE, CHECKPOINT_RATE, step_ratio
 from arriero.training.settings import TrainSettings
+from arriero.training.start import start_seconds
 from arriero.training.traced import Figures, Work, evaluation_figures, step_figures
-from arriero.training.trial import note, ratio_of
+from arriero.training.trial import note, ratio_of, trial_key
 
 MODEL_ERROR = 0.15
 """Half-width of the band that the priced trace itself deserves, over the probe's spread (see tests and docs)."""
-START_SECONDS, FIRST_SECONDS = 1.5, 0.5
-"""Reading the inputs, tracing for the FLOP count, and the first step, which prepares kernels and first touches its
-memory, on two cores; and all of that but the traces, where the profile tells of these."""
 RANGE_SHARE, MEMORY_ERROR = 0.05, 0.2
 """What the process holds beside itself and the live tensors, as a share of these, where they have a range of their own:
 blocks that are too short for the next tensor, and the kernels' own buffers. From the resident memory of runs of 1 to 50
@@ -165,7 +163,7 @@ def _timed(work: Work, load: Load, device: DeviceProfile, prices: _Prices, durat
     found = _counted(work, _of_length(load, work.settings, steps), device, prices)
     beside = _timed_compute(free, prices, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, budget, steps, device)
-    others = start_seconds(device) + written + (beside.value or 0.0)
+    others = _start(prices, work, device) + written + (beside.value or 0.0)
     seconds = Quantity(
         value=budget + others, low=budget + others / 2, high=duration.amount + 2 * others + (step.value or 0.0),
         unit="s", basis="modelled", source=f"the budget of {duration}, and what is not counted against it",
@@ -197,7 +195,7 @@ def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> 
     total = prices.total(load)
     timed = _timed_compute(total.seconds, prices, work, device)
     written = _checkpoint_seconds(work.settings, prices.state_bytes, timed.value or 0.0, load.steps, device)
-    others = start_seconds(device) + written
+    others = _start(prices, work, device) + written
     seconds = Quantity(
         value=(timed.value or 0) + others, low=(timed.low or 0) + others / 2, high=(timed.high or 0) + 2 * others,
         unit="s", basis="modelled", source=timed.source,
@@ -213,10 +211,9 @@ def _counted(work: Work, load: Load, device: DeviceProfile, prices: _Prices) -> 
     return Forecast(estimate, load.steps)
 
 
-def start_seconds(device: DeviceProfile) -> float:
-    """What a run takes beside its steps and checkpoints."""
-    starts = device.rate(START_RATE)
-    return START_SECONDS if starts is None else FIRST_SECONDS + 1 / starts.per_s
+def _start(prices: _Prices, work: Work, device: DeviceProfile) -> float:
+    threads = choose_arithmetic(work.settings, device).threads
+    return start_seconds(device, trial_key(work, prices.usual, threads))
 
 
 def resident_bytes(device: DeviceProfile, live_bytes: float) -> float:

@@ -28,7 +28,7 @@ CONFIG = DecoderConfig(
 )
 ROWS = 8
 STEP_RATE, CHECKPOINT_RATE = "pretrain.steps.{dtype}", "pretrain.checkpoint_bytes"
-CHECKPOINT_BLOCKED_RATE, START_RATE = "pretrain.checkpoint_blocked_bytes", "pretrain.starts"
+CHECKPOINT_BLOCKED_RATE = "pretrain.checkpoint_blocked_bytes"
 DTYPES: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
 _SECONDS = 1.0
 _STEPS, _MOST_SECONDS = 4, 4.0
@@ -45,17 +45,16 @@ def measure() -> dict[str, Rate]:
 
 
 def _starts_per_s() -> dict[str, Rate]:
-    """Of tracing for the FLOP count, which a run begins with; it takes as long for a deep model as for a shallow one."""
+    """Of tracing for the FLOP count, which a run begins with."""
     from arriero.training.objectives.base import Shape
     from arriero.training.objectives.causal import CausalObjective, PlannedWindows
-    from arriero.training.traced import TracedFlops, Work
+    from arriero.training.start import START_RATE, counting_seconds, starts
+    from arriero.training.traced import Work
 
     length = CONFIG.context_length
     objective = CausalObjective(PlannedWindows(1, length), length, document_mask=True)
-    batch = objective.synthetic(Shape(1, length, length, masked=True))
-    start = time.perf_counter()
-    TracedFlops(Work(CONFIG, objective, TrainSettings(), "fp32")).training(batch)
-    return {START_RATE: Rate(per_s=1 / (time.perf_counter() - start), spread=0.5, unit="starts")}
+    work = Work(CONFIG, objective, TrainSettings(), "fp32")
+    return {START_RATE: starts(counting_seconds(work, Shape(1, length, length, masked=True)))}
 
 
 def _steps_per_s(precision: Precision) -> Rate:

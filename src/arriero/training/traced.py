@@ -10,7 +10,7 @@ import torch
 
 from arriero.cost.device import DeviceProfile
 from arriero.cost.roofline import seconds
-from arriero.cost.trace import Trace, trace
+from arriero.cost.trace import trace_parts
 from arriero.models.checkpoint import build_model
 from arriero.models.config import ModelConfig
 from arriero.models.decoder import by_document
@@ -70,10 +70,9 @@ class Figures:
         )  # fmt: skip
 
 
-def step_figures(work: Work, shapes: list[Shape], device: DeviceProfile | None) -> Figures:
+def step_figures(work: Work, shapes: Sequence[Shape], device: DeviceProfile | None) -> Figures:
     """Micro-batches of these shapes, clipping and the optimizer's update."""
-
-    return _by_depth(work, shapes, lambda state: take_step(work, state), device)
+    return _by_depth(work, shapes, [lambda state: take_step(work, state)], device)[0]
 
 
 def take_step(work: Work, state: list[Any], between: Callable[[], object] = lambda: None) -> None:
@@ -89,7 +88,7 @@ def take_step(work: Work, state: list[Any], between: Callable[[], object] = lamb
     optimizer.zero_grad(set_to_none=True)
 
 
-def step_state(work: Work, config: ModelConfig, shapes: list[Shape]) -> list[Any]:
+def step_state(work: Work, config: ModelConfig, shapes: Sequence[Shape]) -> list[Any]:
     """Model of this configuration, optimizer, weights' average, and empty batches of these shapes."""
     model = build_model(config)
     work.adapt(model)
@@ -103,14 +102,32 @@ def step_state(work: Work, config: ModelConfig, shapes: list[Shape]) -> list[Any
     return [model, optimizer, average, *(work.objective.synthetic(shape) for shape in shapes)]
 
 
-def gradient_flops(work: Work, shape: Shape) -> float:
-    """Arithmetic of one micro-batch forward and backward."""
+def gradient_flops(work: Work, *shapes: Shape) -> list[float]:
+    """Arithmetic of micro-batches forward and backward, of each by itself."""
+    return _each_flops(work, shapes, _gradients)
 
-    def run(state: list[Any]) -> None:
-        model, _, _, batch = state
-        accumulate(model, work.objective, [batch], work.objective.weight(batch), work.precision)
 
-    return _by_depth(work, [shape], run, None).flops
+def _gradients(work: Work, model: Any, batch: Batch) -> None:
+    accumulate(model, work.objective, [batch], work.objective.weight(batch), work.precision)
+
+
+def evaluation_flops(work: Work, *shapes: Shape) -> list[float]:
+    """Arithmetic of micro-batches without gradients, of each by itself."""
+    return _each_flops(work, shapes, _losses)
+
+
+def _losses(work: Work, model: Any, batch: Batch) -> None:
+    loss_without_gradient(model, work.objective, batch, work.precision)
+
+
+def _each_flops(
+    work: Work, shapes: Sequence[Shape], run: Callable[[Work, Any, Batch], None]
+) -> list[float]:  # fmt: skip
+    def numbered(number: int) -> Callable[[list[Any]], None]:
+        return lambda state: run(work, state[0], state[3 + number])
+
+    runs = [numbered(number) for number in range(len(shapes))]
+    return [found.flops for found in _by_depth(work, shapes, runs, None)]
 
 
 def update_flops(work: Work) -> float:
@@ -124,39 +141,37 @@ def update_flops(work: Work) -> float:
             p.grad = torch.zeros_like(p) if p.requires_grad else None
         optimizer.step()
 
-    return _by_depth(work, [], run, None).flops
+    return _by_depth(work, [], [run], None)[0].flops
 
 
 def evaluation_figures(work: Work, shape: Shape, device: DeviceProfile | None) -> Figures:
     """One micro-batch without gradients."""
-
-    def run(state: list[Any]) -> None:
-        model, _, _, batch = state
-        loss_without_gradient(model, work.objective, batch, work.precision)
-
-    return _by_depth(work, [shape], run, device)
+    return _by_depth(work, [shape], [lambda state: _losses(work, state[0], state[3])], device)[0]
 
 
 def _by_depth(
-    work: Work, shapes: list[Shape], run: Callable[[list[Any]], None], device: DeviceProfile | None
-) -> Figures:
+    work: Work, shapes: Sequence[Shape], runs: Sequence[Callable[[list[Any]], None]], device: DeviceProfile | None
+) -> list[Figures]:  # fmt: skip
+    """Figures of each of the runs over one state. Where memory is asked for, of one run: its state should be its own."""
     layers, low = getattr(work.config, "n_layers", 1), 3 if device else 1
     if layers <= (_WHOLE if device else 2):
-        return _figures(_trace(work, work.config, shapes, run), device)
+        return _figures(work, work.config, shapes, runs, device)
     depths = (work.config.model_copy(update={"n_layers": n}) for n in (low, low + 1))
-    shallow, deep = (_figures(_trace(work, config, shapes, run), device) for config in depths)
-    return shallow.along(deep.along(shallow, -1.0), layers - low)
+    shallow, deep = (_figures(work, config, shapes, runs, device) for config in depths)
+    pairs = zip(shallow, deep, strict=True)
+    return [one.along(more.along(one, -1.0), layers - low) for one, more in pairs]
 
 
-def _trace(work: Work, config: ModelConfig, shapes: list[Shape], run: Callable[[list[Any]], None]) -> Trace:
+def _figures(
+    work: Work, config: ModelConfig, shapes: Sequence[Shape], runs: Sequence[Callable[[list[Any]], None]],
+    device: DeviceProfile | None,
+) -> list[Figures]:  # fmt: skip
     with traced_here():
-        return trace(lambda: step_state(work, config, shapes), run)
-
-
-def _figures(found: Trace, device: DeviceProfile | None) -> Figures:
-    return Figures(
-        seconds(found, device) if device else 0.0, found.flops, found.peak_bytes, found.state_bytes
-    )
+        found = trace_parts(lambda: step_state(work, config, shapes), *runs)
+    return [
+        Figures(seconds(one, device) if device else 0.0, one.flops, one.peak_bytes, one.state_bytes)
+        for one in found
+    ]
 
 
 def pairs_of(length: int, precision: Precision) -> int:
@@ -222,17 +237,13 @@ class TracedFlops:
         near, far = (
             (min(longest, 2 * unit), min(longest, 4 * unit)) if longest >= 2 * unit else (longest, longest)
         )
-        one = self._flops(Shape(2, near, 2, masked), train)
-        more = self._flops(Shape(2, near, 4, masked), train)
+        asked = [Shape(2, near, 2, masked), Shape(2, near, 4, masked), Shape(2, far, 2, masked)]
+        flops = gradient_flops if train else evaluation_flops
+        one, more, *rest = flops(self._work, *asked[: 2 if far == near else 3])
         head = (more - one) / 2
         body = (one - 2 * head) / (2 * near)
         if far == near:
             return body, 0.0, head
-        far_body = (self._flops(Shape(2, far, 2, masked), train) - 2 * head) / (2 * far)
+        far_body = (rest[0] - 2 * head) / (2 * far)
         square = (far_body - body) / (far - near)
         return body - square * near, square, head
-
-    def _flops(self, shape: Shape, train: bool) -> float:
-        if train:
-            return gradient_flops(self._work, shape)
-        return evaluation_figures(self._work, shape, None).flops

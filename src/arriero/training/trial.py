@@ -2,9 +2,9 @@
 
 Figures of a step are linear in the number of equal blocks, so two shallow models tell of the deep one: what `arriero
 calibrate RECIPE` measures in seconds stands for a run of hours. What is drawn on beyond them is drawn from the noise too,
-so they are as deep as the time allows. A trial's result is the ratio of a real step to its
-priced trace, kept in the device profile under a key of the whole work; a plan of the same work uses it in place of the
-ratio of the probe's model.
+so they are as deep as the time allows. A trial's results are the ratio of a real step to its
+priced trace, and how long the run takes until its steps are under way, kept in the device profile under a key of the whole
+work; a plan of the same work uses them in place of those of the probe's model.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
 from arriero.artifacts.hashing import sha256_json
 from arriero.cost.device import DeviceProfile, Rate
+from arriero.cost.steal import calm_clock, expected_slowdown, steal_seconds, usual_share
 from arriero.training.objectives.base import Batch, Shape
 from arriero.training.precision import choose_arithmetic
+from arriero.training.start import counting_seconds, start_key, starts
 from arriero.training.traced import Work, step_figures, step_state, take_step
 
 DEPTHS = (1, 3)
@@ -85,37 +87,59 @@ def ratio_of(device: DeviceProfile, work: Work, shapes: Sequence[Shape], threads
 
 
 def measure(
-    trial: Trial, device: DeviceProfile, *, budget_s: float = 8.0, clock: Callable[[], float] = time.perf_counter
-) -> Rate:  # fmt: skip
+    trial: Trial, device: DeviceProfile, *, budget_s: float = 8.0, clock: Callable[[], float] | None = None
+) -> dict[str, Rate]:  # fmt: skip
     """Take real steps until the budget is spent, three at least; of two shallower models by turns where three of the whole
-    would not go into it. The mean counts, not the median: a run has its slow moments too.
+    would not go into it. The mean counts, not the median: a run has its slow moments too. Time that the host takes from a
+    virtual machine meanwhile is left out, and added as it is to be expected in a run (``cost.steal``).
 
     What is trained on a GPU is measured there (``device_trial``).
 
     Args:
         device: the profile whose prices the ratio corrects.
-        budget_s: wall seconds; the first step of each depth, which prepares kernels, comes on top.
+        budget_s: seconds of steps; what comes before them in a run comes on top, and is measured too.
+        clock: of seconds; None: one that stands still while the host takes a core away.
+
+    Returns:
+        By their names in a device profile: the ratio, and (but for what is trained on a GPU) starts a second.
     """
     import torch
 
     from arriero.cost.allocator import keep_freed_memory, return_freed_memory
 
     if choose_arithmetic(trial.work.settings, device).device == "cuda":
-        return _on_gpu(trial, device, budget_s, clock)
+        return {trial.key: _on_gpu(trial, device, budget_s, clock or time.perf_counter)}
+    clock = clock or calm_clock
     keep_freed_memory()
     before = torch.get_num_threads()
     priced = step_figures(trial.work, list(trial.shapes), device).seconds
     torch.set_num_threads(trial.threads)
     try:
         with torch.random.fork_rng(devices=[]):
-            times = _times(trial, _depths(trial, budget_s / priced), budget_s, clock)
+            counting = counting_seconds(trial.work, trial.shapes[0], clock)
+            stolen = steal_seconds()
+            tried = _tried(trial, _depths(trial, budget_s / priced), budget_s, clock)
+            stolen = steal_seconds() - stolen
     finally:
         torch.set_num_threads(before)
         return_freed_memory()
-    means = {depth: fmean(seconds) for depth, seconds in times.items()}
-    real = _at_depth(trial, means)
-    spread = max(median(abs(t / means[depth] - 1) for t in seconds) for depth, seconds in times.items())
-    return Rate(per_s=real / priced, spread=max(SPREAD, 2 * spread), unit="x")
+    return _rates(trial, tried, counting, stolen, priced)
+
+
+def _rates(
+    trial: Trial, tried: dict[int, _Tried], counting: float, stolen: float, priced: float
+) -> dict[str, Rate]:  # fmt: skip
+    means = {depth: fmean(one.steps) for depth, one in tried.items()}
+    spread = max(median(abs(t / means[depth] - 1) for t in one.steps) for depth, one in tried.items())
+    calm_s = sum(one.before + sum(one.steps) for one in tried.values())
+    slower, doubt = expected_slowdown(calm_s, stolen, usual_share(), trial.threads)
+    before_steps = _at_depth(trial, {depth: one.before - means[depth] for depth, one in tried.items()})
+    return {
+        trial.key: Rate(
+            per_s=slower * _at_depth(trial, means) / priced, spread=max(SPREAD, 2 * spread) + doubt, unit="x"
+        ),
+        start_key(trial.key): starts(slower * (counting + max(0.0, before_steps))),
+    }
 
 
 def _on_gpu(trial: Trial, device: DeviceProfile, budget_s: float, clock: Callable[[], float]) -> Rate:
@@ -143,20 +167,31 @@ def _layers(trial: Trial) -> int:
     return int(getattr(trial.work.config, "n_layers", 1))
 
 
-def _times(
+@dataclass
+class _Tried:
+    """A model of one depth: seconds until its first step was done, and of each step after it."""
+
+    state: list[Any]
+    before: float
+    steps: list[float] = field(default_factory=list)
+
+
+def _tried(
     trial: Trial, depths: Sequence[int], budget_s: float, clock: Callable[[], float]
-) -> dict[int, list[float]]:
-    states = {depth: _state(trial, depth) for depth in depths}
-    times: dict[int, list[float]] = {depth: [] for depth in states}
-    for state in states.values():
+) -> dict[int, _Tried]:  # fmt: skip
+    tried = {}
+    for depth in depths:
+        started = clock()
+        state = _state(trial, depth)
         take_step(trial.work, state)
+        tried[depth] = _Tried(state, clock() - started)
     until = clock() + budget_s
-    while clock() < until or min(map(len, times.values())) < _LEAST_STEPS:
-        for depth, state in states.items():
+    while clock() < until or min(len(one.steps) for one in tried.values()) < _LEAST_STEPS:
+        for one in tried.values():
             started = clock()
-            take_step(trial.work, state)
-            times[depth].append(clock() - started)
-    return times
+            take_step(trial.work, one.state)
+            one.steps.append(clock() - started)
+    return tried
 
 
 def _state(trial: Trial, depth: int) -> list[Any]:
