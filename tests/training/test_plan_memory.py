@@ -56,6 +56,7 @@ def test_small_objects_do_not_make_a_process_grow() -> None:
     ranged, ours = held()
     if not ranged:
         pytest.skip("tensors have no range here")
-    in_heap, theirs = held(ARRIERO_TENSOR_MEMORY="0")
-    assert not in_heap
-    assert ours < 1.5 < 2 < theirs
+    assert ours < 1.5
+    # where the heap lies is drawn for each process, and only in some places do its small objects pin so much
+    heaps = (held(ARRIERO_TENSOR_MEMORY="0") for _ in range(16))
+    assert any(not in_heap and theirs > 2 for in_heap, theirs in heaps)

@@ -24,6 +24,7 @@ from arriero.tokenization.sample_text import sample_texts
 from arriero.tokenization.tokenizer import Tokenizer
 from arriero.training import plan, probe
 from arriero.training.pretrain import PretrainSettings
+from arriero.training.start import START_SECONDS
 
 STAGE = get_stage("pretrain")
 SHAPE = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "context_length": 32, "threads": 1}
@@ -189,7 +190,7 @@ def test_the_plan_counts_what_the_run_does(tokens: Artifact, make_context: Any, 
         assert made.spec == outcome.spec
         assert made.estimate.flops.value == pytest.approx(outcome.facts["flops"], rel=0.03)
         seconds = made.estimate.seconds
-        assert seconds.value == pytest.approx(outcome.facts["flops"] / 1e9 + plan.START_SECONDS, rel=0.05)
+        assert seconds.value == pytest.approx(outcome.facts["flops"] / 1e9 + START_SECONDS, rel=0.05)
         assert seconds.low < seconds.value < seconds.high and seconds.basis == "modelled"
 
 
@@ -200,7 +201,7 @@ def test_the_probe_corrects_the_plan(
     plain = STAGE.plan(settings(d_model=64), {"tokens": spec}, gflop_device).estimate.seconds
     monkeypatch.setattr(plan, "step_ratio", lambda device, dtype: Rate(per_s=1.5, spread=0.1, unit="x"))
     corrected = STAGE.plan(settings(d_model=64), {"tokens": spec}, gflop_device).estimate.seconds
-    start = plan.START_SECONDS
+    start = START_SECONDS
     assert corrected.value - start == pytest.approx(1.5 * (plain.value - start), rel=0.01)
     assert corrected.high / corrected.value < plain.high / plain.value, "measured, so trusted more"
 
@@ -280,7 +281,7 @@ def test_a_budget_of_cpu_seconds_is_planned_from_the_price_of_a_step(
     steps = int(made.notes[0].split(" about ")[1].split(" steps")[0].replace(",", ""))
     assert steps == pytest.approx(2 / per_step, rel=0.02)
     seconds = made.estimate.seconds
-    assert seconds.low < 2 + plan.START_SECONDS < seconds.high
+    assert seconds.low < 2 + START_SECONDS < seconds.high
     assert made.estimate.flops.low < made.estimate.flops.value < made.estimate.flops.high
     outcome = STAGE.run(
         chosen.model_copy(update={"duration": "0.5 cpu-seconds"}), {"tokens": tokens}, make_context()
