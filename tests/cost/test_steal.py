@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arriero.cost import steal
-from arriero.cost.steal import calm_clock, expected_slowdown, usual_share
+from arriero.cost.steal import CalmClock, expected_slowdown, usual_share
 
 
 def test_the_share_is_of_the_time_in_which_there_was_work(tmp_path: Path) -> None:
@@ -24,11 +24,28 @@ def test_what_the_system_does_not_say_is_nothing(text: str, tmp_path: Path) -> N
     assert usual_share(tmp_path) == 0.0
 
 
-def test_the_calm_clock_stands_still_while_a_core_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steal.time, "perf_counter", iter([100.0, 110.0]).__next__)
-    monkeypatch.setattr(steal, "steal_seconds", iter([7.0, 9.5]).__next__)
-    started = calm_clock()
-    assert calm_clock() - started == 7.5
+@pytest.mark.parametrize(
+    ("walls", "stolen", "calm"),
+    [
+        ([100.0, 110.0], [7.0, 9.5], [7.5]),
+        ([0.0, 0.02, 0.04, 0.06], [0.0, 0.015, 0.015, 0.015], [0.01, 0.025, 0.045]),
+        ([0.0, 1.0, 2.0, 9.0], [0.0, 50.0, 100.0, 100.0], [0.5, 1.0, 7.0]),
+    ],
+    ids=[
+        "less by what was taken",
+        "a tick is spread",
+        "never stands still, nor makes up for more than a second",
+    ],
+)
+def test_the_calm_clock(
+    walls: list[float], stolen: list[float], calm: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steal.time, "perf_counter", iter(walls).__next__)
+    monkeypatch.setattr(steal, "steal_seconds", iter(stolen).__next__)
+    clock = CalmClock()
+    found = [clock() for _ in calm]
+    monkeypatch.undo()
+    assert found == pytest.approx(calm)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +56,7 @@ def test_the_calm_clock_stands_still_while_a_core_is_away(monkeypatch: pytest.Mo
         (10.0, 0.0, 0.05, 2, (1 + 1 / 0.9) / 2, 1 / 0.9 - 1),
         (10.0, 0.0, 0.05, 1, (1 + 1 / 0.95) / 2, 1 / 0.95 - 1),
         (10.0, 0.0, 0.9, 8, 1.5, 1.0),
+        (10.0, 640.0, 0.0, 8, 1.5, 1.0),
         (0.0, 1.0, 0.0, 2, 1.0, 0.0),
     ],
 )

@@ -11,12 +11,28 @@ from pathlib import Path
 from arriero.cost.procfs import PROC, read_text, steal_seconds
 
 _MOST = 0.5
-"""Largest share of the time that is believed to be taken in the long run."""
+"""Largest share of the time that is believed to be taken."""
 
 
-def calm_clock() -> float:
-    """Seconds of a clock that stands still while the host takes a core away (in steps of the kernel's tick, 10 ms)."""
-    return time.perf_counter() - steal_seconds()
+class CalmClock:
+    """Seconds of a clock that goes slower while the host takes cores away, at half the pace at least.
+
+    The kernel tells of it in ticks of 10 ms, and of all cores, whoever works on them: what is more than half of the time that
+    passed is taken off later, up to a second of it.
+    """
+
+    def __init__(self) -> None:
+        self._calm = self._owed = 0.0
+        self._wall, self._stolen = time.perf_counter(), steal_seconds()
+
+    def __call__(self) -> float:
+        wall, stolen = time.perf_counter(), steal_seconds()
+        passed, owed = wall - self._wall, self._owed + stolen - self._stolen
+        taken = min(owed, _MOST * passed)
+        self._calm += passed - taken
+        self._owed = min(owed - taken, 1.0)
+        self._wall, self._stolen = wall, stolen
+        return self._calm
 
 
 def usual_share(proc: Path = PROC) -> float:
@@ -41,10 +57,10 @@ def expected_slowdown(calm_s: float, stolen_s: float, usual: float, threads: int
         usual: share that was taken since boot, of each core.
         threads: which wait for one another.
     """
-    now = 1 + stolen_s / calm_s if calm_s > 0 else 1.0
+    now = 1 + min(stolen_s, calm_s) / calm_s if calm_s > 0 else 1.0
     since_boot = 1 / (1 - min(_MOST, threads * usual))
     expected = (now + since_boot) / 2
     return expected, max(now, since_boot) - 1
 
 
-__all__ = ["calm_clock", "expected_slowdown", "steal_seconds", "usual_share"]
+__all__ = ["CalmClock", "expected_slowdown", "steal_seconds", "usual_share"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from arriero.artifacts.hashing import sha256_json
 from arriero.cost.device import DeviceProfile, Rate
-from arriero.cost.steal import calm_clock, expected_slowdown, steal_seconds, usual_share
+from arriero.cost.steal import CalmClock, expected_slowdown, steal_seconds, usual_share
 from arriero.training.objectives.base import Batch, Shape
 from arriero.training.precision import choose_arithmetic
 from arriero.training.start import counting_seconds, start_key, starts
@@ -98,7 +98,7 @@ def measure(
     Args:
         device: the profile whose prices the ratio corrects.
         budget_s: seconds of steps; what comes before them in a run comes on top, and is measured too.
-        clock: of seconds; None: one that stands still while the host takes a core away.
+        clock: of seconds; None: one that goes slower while the host takes cores away.
 
     Returns:
         By their names in a device profile: the ratio, and (but for what is trained on a GPU) starts a second.
@@ -109,7 +109,7 @@ def measure(
 
     if choose_arithmetic(trial.work.settings, device).device == "cuda":
         return {trial.key: _on_gpu(trial, device, budget_s, clock or time.perf_counter)}
-    clock = clock or calm_clock
+    clock = clock or CalmClock()
     keep_freed_memory()
     before = torch.get_num_threads()
     priced = step_figures(trial.work, list(trial.shapes), device).seconds
