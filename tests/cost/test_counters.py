@@ -392,6 +392,20 @@ def test_proc_files_are_read_in_their_units(tmp_path: Path) -> None:
     assert procfs.resident_bytes(tmp_path / "nothing") > 10**6
 
 
+def test_the_share_that_was_taken_is_of_the_time_with_work(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  50 5 20 900 77 3 2 20 1 1\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    assert procfs.steal_share(tmp_path) == 0.2, (
+        "neither idle time nor waiting for discs, nor guests, who are in user time"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "cpu  50 5 20\n", "cpu  a b c d e f g h\n"])
+def test_nothing_was_taken_where_the_system_does_not_say(text: str, tmp_path: Path) -> None:
+    assert procfs.steal_share(tmp_path) == 0.0, "no file"
+    (tmp_path / "stat").write_text(text)
+    assert (procfs.steal_share(tmp_path), procfs.steal_seconds(tmp_path)) == (0.0, 0.0)
+
+
 def test_pressure_is_read_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(procfs, "CGROUP", tmp_path / "cgroup")
     (tmp_path / "pressure").mkdir()

@@ -34,7 +34,7 @@ def work(config: DecoderConfig = CONFIG, objective: Any = OBJECTIVE, **settings:
 def _calm(monkeypatch: pytest.MonkeyPatch) -> None:
     """No host takes anything while a test goes by a clock of its own."""
     monkeypatch.setattr(trial, "steal_seconds", lambda: 0.0)
-    monkeypatch.setattr(trial, "usual_share", lambda: 0.0)
+    monkeypatch.setattr(trial, "steal_share", lambda: 0.0)
 
 
 class Profile:
@@ -212,7 +212,7 @@ def test_what_the_host_took_is_left_out_and_what_it_usually_takes_added(
 
     monkeypatch.setattr(trial, "take_step", step)
     monkeypatch.setattr(trial, "steal_seconds", lambda: taken)
-    monkeypatch.setattr(trial, "usual_share", lambda: 0.05)
+    monkeypatch.setattr(trial, "steal_share", lambda: 0.05)
     fixed_price(monkeypatch, trial, 1.0)
     rate = ratio(Trial(work(), SHAPES, 2), budget_s=20.0, clock=lambda: now)
     assert rate.per_s == pytest.approx((1.2 + 1 / 0.9) / 2)

@@ -50,11 +50,13 @@ def reset_peak(proc: Path = PROC) -> bool:
 
 def steal_seconds(proc: Path = PROC) -> float:
     """CPU seconds that a hypervisor took from all cores since boot; 0 where the system does not say."""
-    try:
-        fields = read_text(proc / "stat").split("\n", 1)[0].split()
-        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        return 0.0
+    return _core_ticks(proc).get("steal", 0) / os.sysconf("SC_CLK_TCK")
+
+
+def steal_share(proc: Path = PROC) -> float:
+    """Share of the time in which cores had work that a hypervisor took from them, since boot; 0 where the system does not say."""
+    ticks = _core_ticks(proc)
+    return ticks.get("steal", 0) / max(1, sum(ticks.values()))
 
 
 def pressure_seconds(kind: Pressure, proc: Path = PROC) -> float:
@@ -92,6 +94,18 @@ def cpu_seconds() -> float:
     """User plus system time of this process and of its children that have ended."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _core_ticks(proc: Path) -> dict[str, int]:
+    """Ticks in which all cores had work since boot, by kind; guests' are among their users'. Empty where not told."""
+    try:
+        fields = [int(text) for text in read_text(proc / "stat").split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return {}
+    kinds = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+    if len(fields) < len(kinds):
+        return {}
+    return {name: ticks for name, ticks in zip(kinds, fields, strict=True) if name not in ("idle", "iowait")}
 
 
 def _status(field: str, proc: Path) -> int | None:

@@ -6,9 +6,8 @@ Kernels on several threads wait for their last one, so whatever is taken from an
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from arriero.cost.procfs import PROC, read_text, steal_seconds
+from arriero.cost.procfs import steal_seconds
 
 _MOST = 0.5
 """Largest share of the time that is believed to be taken."""
@@ -35,16 +34,6 @@ class CalmClock:
         return self._calm
 
 
-def usual_share(proc: Path = PROC) -> float:
-    """Share of the time in which cores had work that the host took from them, since boot; 0 where the system does not say."""
-    try:
-        fields = read_text(proc / "stat").split("\n", 1)[0].split()
-        user, nice, system, _, _, irq, softirq, steal = (int(text) for text in fields[1:9])
-    except (OSError, ValueError):
-        return 0.0
-    return steal / max(1, user + nice + system + irq + softirq + steal)
-
-
 def expected_slowdown(calm_s: float, stolen_s: float, usual: float, threads: int) -> tuple[float, float]:
     """How many times longer than on a calm machine a run will take, and how far off that may be.
 
@@ -61,6 +50,3 @@ def expected_slowdown(calm_s: float, stolen_s: float, usual: float, threads: int
     since_boot = 1 / (1 - min(_MOST, threads * usual))
     expected = (now + since_boot) / 2
     return expected, max(now, since_boot) - 1
-
-
-__all__ = ["CalmClock", "expected_slowdown", "steal_seconds", "usual_share"]

@@ -2,9 +2,9 @@
 
 Figures of a step are linear in the number of equal blocks, so two shallow models tell of the deep one: what `arriero
 calibrate RECIPE` measures in seconds stands for a run of hours. What is drawn on beyond them is drawn from the noise too,
-so they are as deep as the time allows. A trial's results are the ratio of a real step to its
-priced trace, and how long the run takes until its steps are under way, kept in the device profile under a key of the whole
-work; a plan of the same work uses them in place of those of the probe's model.
+so they are as deep as the time allows. A trial's results are the ratio of a real step to its priced trace, and how long the
+run takes until its steps are under way, kept in the device profile under a key of the whole work; a plan of the same work
+uses them in place of those of the probe's model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 
 from arriero.artifacts.hashing import sha256_json
 from arriero.cost.device import DeviceProfile, Rate
-from arriero.cost.steal import CalmClock, expected_slowdown, steal_seconds, usual_share
+from arriero.cost.procfs import steal_seconds, steal_share
+from arriero.cost.steal import CalmClock, expected_slowdown
 from arriero.training.objectives.base import Batch, Shape
 from arriero.training.precision import choose_arithmetic
 from arriero.training.start import counting_seconds, start_key, starts
@@ -132,7 +133,7 @@ def _rates(
     means = {depth: fmean(one.steps) for depth, one in tried.items()}
     spread = max(median(abs(t / means[depth] - 1) for t in one.steps) for depth, one in tried.items())
     calm_s = sum(one.before + sum(one.steps) for one in tried.values())
-    slower, doubt = expected_slowdown(calm_s, stolen, usual_share(), trial.threads)
+    slower, doubt = expected_slowdown(calm_s, stolen, steal_share(), trial.threads)
     before_steps = _at_depth(trial, {depth: one.before - means[depth] for depth, one in tried.items()})
     return {
         trial.key: Rate(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -32,59 +33,46 @@ def fake_group(size: int, rank: int) -> Iterator[None]:
         ) from None
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=size)
     try:
-        with _meshes_outside_the_mode(), _shapes_outside_the_modes(), _padded_once():
+        with _meshes_outside_the_mode(), _shapes_outside_the_modes(), _padded_once(), _waited_in_place():
             yield
     finally:
         dist.destroy_process_group()
         _forget_meshes()
 
 
-@contextmanager
-def _meshes_outside_the_mode() -> Iterator[None]:
+def _meshes_outside_the_mode() -> AbstractContextManager[Any]:
     """Joined meshes (FSDP over tensor parallelism) look numbers up, which fake tensors have not."""
     from torch._subclasses.fake_tensor import unset_fake_temporarily
     from torch.distributed.device_mesh import DeviceMesh
 
     joined = getattr(DeviceMesh, "_concatenate", None)
     if joined is None:
-        yield
-        return
+        return nullcontext()
 
     def outside(meshes: Any) -> Any:
         with unset_fake_temporarily(), no_dispatch():
             return joined(meshes)
 
-    DeviceMesh._concatenate = staticmethod(outside)
-    try:
-        yield
-    finally:
-        DeviceMesh._concatenate = staticmethod(joined)
+    return patch.object(DeviceMesh, "_concatenate", staticmethod(outside))
 
 
-@contextmanager
-def _shapes_outside_the_modes() -> Iterator[None]:
+def _shapes_outside_the_modes() -> AbstractContextManager[Any]:
     """The first time that DTensor sees an operation it works out its shapes on tensors of the whole; these take no memory."""
     from torch.distributed.tensor._sharding_prop import ShardingPropagator
     from torch.utils._python_dispatch import _disable_current_modes
 
     found = getattr(ShardingPropagator, "_propagate_tensor_meta_non_cached", None)
     if found is None:
-        yield
-        return
+        return nullcontext()
 
     def outside(self: Any, operation: Any) -> Any:
         with _disable_current_modes():
             return found(self, operation)
 
-    ShardingPropagator._propagate_tensor_meta_non_cached = outside
-    try:
-        yield
-    finally:
-        ShardingPropagator._propagate_tensor_meta_non_cached = found
+    return patch.object(ShardingPropagator, "_propagate_tensor_meta_non_cached", outside)
 
 
-@contextmanager
-def _padded_once() -> Iterator[None]:
+def _padded_once() -> AbstractContextManager[Any]:
     """FSDP pads rows that do not divide when it cuts them, and at the first step again unless it finds its own bytes by their
     address, which fake tensors have not."""
     from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
@@ -95,11 +83,14 @@ def _padded_once() -> Iterator[None]:
         if getattr(self._module_info.module, self._module_info.param_name) is not self.sharded_param:
             found(self)
 
-    FSDPParam.reset_sharded_param = if_changed
-    try:
-        yield
-    finally:
-        FSDPParam.reset_sharded_param = found
+    return patch.object(FSDPParam, "reset_sharded_param", if_changed)
+
+
+def _waited_in_place() -> AbstractContextManager[Any]:
+    """Waiting for a collective gives the tensor that was waited for; on fake tensors torch makes another of its size."""
+    from torch.distributed import _functional_collectives
+
+    return patch.object(_functional_collectives, "wait_tensor", lambda tensor: tensor)
 
 
 def _forget_meshes() -> None:
