@@ -11,6 +11,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -316,7 +317,13 @@ def register(cls: type[Stage[Any]]) -> type[Stage[Any]]:
 
 def stage_modules() -> dict[str, str]:
     """kind -> module, of Arriero itself and of installed packages (entry point group ``arriero.stages``)."""
-    return {**STAGES, **{point.name: point.value for point in entry_points(group="arriero.stages")}}
+    return {**STAGES, **_installed_stages()}
+
+
+@cache
+def _installed_stages() -> dict[str, str]:
+    """Once for a process: it looks into every installed package."""
+    return {point.name: point.value for point in entry_points(group="arriero.stages")}
 
 
 def get_stage(kind: str) -> Stage[Any]:

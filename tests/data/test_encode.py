@@ -16,6 +16,7 @@ import zstandard
 
 from arriero.artifacts import Artifact
 from arriero.data import encode as module
+from arriero.data import encode_load
 from arriero.data.corpus import Corpus
 from arriero.data.encode import choose_encoder, encode_file, encode_tasks, encoded, is_encoded
 from arriero.data.execute import ExecutorSettings, make_executor
@@ -78,6 +79,7 @@ def tokenize(corpus: Path, tokenizer_folder: Path, make_context, make_manifest, 
         return STAGE.run(settings, given, context), context.folder
 
     monkeypatch.setattr(module, "WORTH_BYTES", 1000)
+    monkeypatch.setattr(encode_load, "WORTH_BYTES", 0)
     return run
 
 

@@ -20,7 +20,7 @@ from arriero.tokenization.fast import FastEncoder, SlowEncoder, make_encoder
 from arriero.tokenization.tokenizer import Tokenizer
 
 WORTH_BYTES = 4 << 20
-"""Below so much text neither worker processes nor the proof that tiktoken's ids are the tokenizer's pay."""
+"""Below so much text the proof that tiktoken's ids are the tokenizer's does not pay."""
 
 
 @dataclass(frozen=True)

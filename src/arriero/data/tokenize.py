@@ -33,6 +33,7 @@ from arriero.stage import (
 
 if TYPE_CHECKING:
     from arriero.data.corpus import Corpus
+    from arriero.data.encode_load import EncodeLoad
     from arriero.data.execute.progress import Progress
     from arriero.data.execute.tasks import Task
     from arriero.data.quality.account import QualityAccount
@@ -43,6 +44,11 @@ TOKENIZER_FOLDER = "tokenizer"
 """Where a tokens artifact keeps a copy of its tokenizer."""
 _TRAIN = "train"
 _RATE, _FAST_RATE = "tokenize.bytes_per_s", "tokenize.fast_bytes_per_s"
+_START_SECONDS = 0.2
+_PROOF_SECONDS = 0.8
+"""To prove that tiktoken's ids are the tokenizer's."""
+_POOL_SECONDS = 0.7
+"""Until the first worker process has loaded a tokenizer; measured."""
 _WORKER_BYTES = 140 << 20
 """Resident in a worker process that has loaded a tokenizer."""
 _BYTES_PER_TOKEN_IN_WORK = 180
@@ -101,9 +107,7 @@ class Tokenize(Stage[TokenizeSettings]):
             )
             for name, split in corpus.splits.items()
         }
-        passes = settings.quality.passes if settings.quality else 1
-        files = sum(split.files * (passes if name == _TRAIN else 1) for name, split in corpus.splits.items())
-        workers = _workers(settings, files, sum(split.bytes for split in splits.values()))
+        load = _load(settings, corpus)
         notes = [f"{tokenizer.bytes_per_token:.2f} bytes per token, and BOS and EOS of every document"]
         if settings.quality is not None:
             weighted = foresee(settings.quality, corpus, splits[_TRAIN])
@@ -113,8 +117,8 @@ class Tokenize(Stage[TokenizeSettings]):
         return Plan(
             TokensSpec(vocab_size=tokenizer.vocab_size, splits=splits),
             Estimate(
-                seconds=_seconds(n_bytes, workers, device),
-                peak_memory=_memory(settings, splits, tokenizer.bytes_per_token, device, workers),
+                seconds=_seconds(n_bytes, load, device),
+                peak_memory=_memory(settings, splits, tokenizer.bytes_per_token, device, load.workers),
                 flops=Quantity.exact(0.0, "FLOP", "modelled", "no floating-point work"),
             ),
             notes,
@@ -139,7 +143,7 @@ class Tokenize(Stage[TokenizeSettings]):
         tasks = encode_tasks(
             corpus, folder, context.state, settings.shard_tokens, library == "tiktoken", picks
         )
-        if _workers(settings, len(tasks), n_bytes) > 1 or settings.executor.shard is not None:
+        if _load(settings, spec).workers > 1 or settings.executor.shard is not None:
             _encode_together(tasks, settings, context)
         else:
             _encode_here(tasks, n_bytes, context)
@@ -199,18 +203,25 @@ class Tokenize(Stage[TokenizeSettings]):
         return found | ({_FAST_RATE: rate(fast)} if fast.library == "tiktoken" else {})
 
 
-def _seconds(n_bytes: int, workers: int, device: DeviceProfile) -> Quantity:
-    """By tiktoken where there is enough text to start it; the upper end is that of a tokenizer it cannot stand in for."""
+def _seconds(n_bytes: int, load: EncodeLoad, device: DeviceProfile) -> Quantity:
+    """By tiktoken where there is enough text to start it; the upper end is that of a tokenizer it cannot stand in for.
+
+    tiktoken's rate is that of one process on one core, and the `tokenizers` library's that of one process on all of
+    them: its workers share what it has without them.
+    """
     from arriero.data.encode import WORTH_BYTES
 
     slow, fast = device.rate(_RATE), device.rate(_FAST_RATE)
     if slow is None:
         return Quantity.unknown("s", f"no rate {_RATE} in the device profile")
     spread = max(slow.spread, 0.35)
-    seconds = Quantity.band(0.2 + n_bytes / slow.per_s / workers, spread, "s", "modelled", "measured rate")
+    start = _START_SECONDS + (_POOL_SECONDS if load.workers > 1 else 0.0)
+    one_core = n_bytes * load.longest_share
+    on_one_of_all = n_bytes if load.workers == 1 else one_core * load.cores
+    seconds = Quantity.band(start + on_one_of_all / slow.per_s, spread, "s", "modelled", "measured rate")
     if fast is None or n_bytes < WORTH_BYTES:
         return seconds
-    by_tiktoken = 1.0 + n_bytes / fast.per_s / workers
+    by_tiktoken = start + _PROOF_SECONDS + one_core / fast.per_s
     quick = Quantity.band(by_tiktoken, spread, "s", "modelled", "measured rate of tiktoken")
     return quick.model_copy(update={"high": max(quick.high or 0.0, seconds.high or 0.0)})
 
@@ -231,17 +242,12 @@ def _memory(
     return Quantity.band(total, 0.3, "B", "modelled", f"process, {workers} x shard and batch")
 
 
-def _workers(settings: TokenizeSettings, files: int, n_bytes: int) -> int:
-    """Processes that encode: no more than files; this one alone where there is little text."""
-    from arriero.data.encode import WORTH_BYTES
-    from arriero.data.execute.settings import cores
+def _load(settings: TokenizeSettings, corpus: CorpusSpec) -> EncodeLoad:
+    """Who encodes how much of a corpus: the same when it is planned and when it is run."""
+    from arriero.data.encode_load import encode_load
 
-    executor = settings.executor
-    if executor.shard is not None or executor.kind == "ray":
-        return executor.workers or cores()
-    if executor.kind == "inline" or files < 2 or n_bytes < WORTH_BYTES:
-        return 1
-    return min(executor.workers or cores(), files)
+    passes = {_TRAIN: settings.quality.passes} if settings.quality else {}
+    return encode_load(settings.executor, corpus.splits, passes)
 
 
 def _picks(settings: TokenizeSettings, corpus: Corpus, seed: int) -> list[PickJob] | None:

@@ -14,7 +14,7 @@ import pytest
 
 from arriero.artifacts import Artifact, Manifest
 from arriero.cost.device import Rate
-from arriero.data import encode as encoding
+from arriero.data import encode_load
 from arriero.data.audit.curated import CuratedCorpus
 from arriero.data.audit.trace import trace_token
 from arriero.data.corpus import Corpus
@@ -158,7 +158,7 @@ def test_any_worker_and_any_kill_gives_the_same(
     corpus: Artifact, tokenize: Make, make_context, monkeypatch
 ) -> None:
     outcome, context = tokenize(corpus)
-    monkeypatch.setattr(encoding, "WORTH_BYTES", 1000)
+    monkeypatch.setattr(encode_load, "WORTH_BYTES", 0)
     other, many = tokenize(corpus, workers=2)
     assert contents(many.folder) == contents(context.folder)
     assert other.facts["quality"] == outcome.facts["quality"]
