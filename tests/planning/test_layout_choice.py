@@ -35,14 +35,17 @@ def test_what_is_given_is_kept() -> None:
     assert (row.micro_batch, row.accumulation, row.recompute, row.sequences) == (2, 8, "full", 64)
 
 
-def test_the_fastest_that_fits_else_the_smallest() -> None:
+def test_the_fastest_that_fits_else_of_the_smallest() -> None:
     found = layouts(Wish(SIZES, 2048, 8, 64))
     draw = np.random.default_rng(3)
     seconds, peak = draw.uniform(1, 2, len(found)) * found.sequences, draw.uniform(1, 2, len(found))
     best = choose(found, seconds, peak, 1.5)
     pace = np.where(peak <= 1.5, seconds / found.sequences, np.inf)
     assert best == row_of(found, int(pace.argmin()))
-    assert choose(found, seconds, peak, 0.5) == row_of(found, int(peak.argmin()))
+    nearly = np.where(peak <= 1.25 * peak.min(), seconds / found.sequences, np.inf)
+    assert choose(found, seconds, peak, 0.5) == row_of(found, int(nearly.argmin()))
+    assert nearly.argmin() != peak.argmin(), "the draw tells the two rules apart"
+    assert choose(found, seconds, peak, peak.min()) == row_of(found, int(peak.argmin())), "one fits"
     assert choose(found, seconds, peak, None) == row_of(found, int((seconds / found.sequences).argmin()))
 
 

@@ -17,6 +17,9 @@ _LONG = 32768
 """Tokens from which on cutting each sequence is looked at too."""
 _OVER = 1.25
 """A step may become so much larger than asked for, where a layout cannot deal it out evenly."""
+_NEARLY = 1.25
+"""Where nothing fits, the fastest within so much of the least memory is shown: the least alone may take many times as
+long for a tenth less, which does not fit either."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,19 @@ def choose(found: Layouts, seconds: np.ndarray, peak: np.ndarray, capacity: floa
 
 
 def choose_row(found: Layouts, seconds: np.ndarray, peak: np.ndarray, capacity: float | None) -> int:
-    """The fastest layout, a sequence, of those whose upper end of memory fits; the smallest where none does.
+    """The fastest layout, a sequence, of those whose upper end of memory fits; where none does, of the smallest.
 
     Args:
         seconds: of one step, [layouts]; NaN where it is unknown, then the simplest layout that fits is taken.
         peak: upper end of a device's bytes, [layouts]. capacity: bytes of a device; None: all count as fitting.
     """
-    fits = np.ones(len(found), dtype=bool) if capacity is None else peak <= capacity
+    most = np.inf if capacity is None else capacity
+    if peak.min() > most:
+        most = _NEARLY * peak.min()
     pace = seconds / found.sequences
     splits = np.asarray(found.cut.tensor) * np.asarray(found.cut.pipeline) * np.asarray(found.cut.context)
     order = np.lexsort([np.asarray(found.cut.zero), splits, np.nan_to_num(pace, nan=np.inf)])
-    return int(order[fits[order]][0]) if fits.any() else int(np.argmin(peak))
+    return int(order[peak[order] <= most][0])
 
 
 def row_of(found: Layouts, row: int) -> Layout:
