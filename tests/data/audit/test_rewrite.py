@@ -45,6 +45,8 @@ def test_the_same_bytes_as_curating_anew(tmp_path: Path) -> None:
     assert [name for name in found if found[name] != expected[name]] == []
     assert audit.report.total.kept.documents > build_report(CuratedCorpus(old)).total.kept.documents
     assert Artifact.open(out, hashes=True).manifest.settings["rules"]["min_words"] == 40
+    for name, split in Artifact.open(out).manifest.spec["splits"].items():
+        assert split["files"] == len(list(out.glob(f"{name}-*.jsonl.zst"))) > 0
     assert not list(tmp_path.glob(".out*"))
 
 

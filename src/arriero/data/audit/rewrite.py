@@ -138,11 +138,14 @@ def _write_manifest(
     started: str,
     folder: Path,
 ) -> None:
+    from arriero.data.corpus import Corpus
     from arriero.data.quality.spread import corpus_spreads
     from arriero.stage import CorpusSpec, SplitSpec
 
+    files = Corpus(folder).files
     splits = {
-        name: SplitSpec(documents=split.documents, bytes=split.text_bytes) for name, split in written.items()
+        name: SplitSpec(documents=split.documents, bytes=split.text_bytes, files=len(files.get(name, [])))
+        for name, split in written.items()
     }
     spec = CorpusSpec(
         splits=splits, bytes_read=facts["total"]["in"]["text_bytes"], figures=corpus_spreads(folder)
