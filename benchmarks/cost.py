@@ -150,6 +150,7 @@ def measure_run(setup: Setup) -> dict[str, float]:
     from training_contenders import _Context, peak_mib, reset_peak
 
     from arriero.artifacts.host import usable_cores
+    from arriero.models.checkpoint import save_model
     from arriero.models.decoder import Decoder
     from arriero.training import loop
     from arriero.training.objectives.base import Shape
@@ -170,6 +171,8 @@ def measure_run(setup: Setup) -> dict[str, float]:
             model, work.objective, work.settings, _Context(Path(root)), flops=TracedFlops(work),
             arithmetic=Arithmetic(work.precision, work.settings.threads or usable_cores()),
         )  # fmt: skip
+        if not setup.lora_rank:  # of which the plan of a stage counts the adapters alone
+            save_model(model, Path(root) / "model")
     return {"seconds": time.perf_counter() - started, "peak_memory": peak_mib() * 2**20}
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from arriero.cost.trace import trace
+from arriero.cost.trace import LiveStorages, trace
 
 
 class Block(nn.Module):
@@ -271,3 +272,11 @@ def test_what_make_leaves_behind_is_not_state() -> None:
     found = trace(make, lambda x: None)
     assert found.state_bytes == found.peak_bytes == 40
     assert found.ops == []
+
+
+def test_a_tensor_that_wraps_others_takes_their_bytes_alone() -> None:
+    """As what a collective gives back until it is waited for (``AsyncCollectiveTensor``)."""
+    live, parts = LiveStorages(), (torch.zeros(3, 5), torch.zeros(3, 5))
+    live.add(parts[0])
+    live.add(TwoTensor(*parts))
+    assert live.bytes == live.peak == 2 * 3 * 5 * 4

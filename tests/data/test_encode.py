@@ -78,8 +78,8 @@ def tokenize(corpus: Path, tokenizer_folder: Path, make_context, make_manifest, 
         settings = STAGE.Settings(shard_tokens=3000, executor=executor)
         return STAGE.run(settings, given, context), context.folder
 
-    monkeypatch.setattr(module, "WORTH_BYTES", 1000)
-    monkeypatch.setattr(encode_load, "WORTH_BYTES", 0)
+    monkeypatch.setattr(module, "TIKTOKEN_WORTH_BYTES", 1000)
+    monkeypatch.setattr(encode_load, "POOL_WORTH_BYTES", 0)
     return run
 
 
@@ -101,7 +101,7 @@ def test_any_number_of_workers_gives_the_same_artifact(tokenize, tokenizer_folde
 
 def test_little_text_is_encoded_by_tokenizers_to_the_same_bytes(tokenize, monkeypatch) -> None:
     _, fast = tokenize(kind="inline")
-    monkeypatch.setattr(module, "WORTH_BYTES", 1 << 40)
+    monkeypatch.setattr(module, "TIKTOKEN_WORTH_BYTES", 1 << 40)
     outcome, slow = tokenize(workers=2)
     assert outcome.facts["encoded_by"] == "tokenizers"
     assert contents(slow) == contents(fast)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arriero.cost.device import Rate
 from arriero.data import encode_load as module
-from arriero.data.encode_load import WORTH_BYTES, EncodeLoad, encode_load
+from arriero.data.encode_load import POOL_WORTH_BYTES, EncodeLoad, encode_load
 from arriero.data.execute import ExecutorSettings
 from arriero.stage import CorpusSpec, SplitSpec, TokenizerSpec, get_stage
 
@@ -33,7 +33,7 @@ def four_cores(monkeypatch) -> None:
 
 
 def test_workers_are_started_where_there_is_much_beside_the_longest_file() -> None:
-    much = 10 * WORTH_BYTES
+    much = 10 * POOL_WORTH_BYTES
     assert load({}, train=split(much, 1)) == EncodeLoad(1, 1.0, 4)
     assert load({}, train=split(much, 1), validation=split(much // 50, 1)).workers == 1, "little beside it"
     assert load({}, train=split(much, 8)) == EncodeLoad(4, 0.25, 4)
@@ -44,7 +44,7 @@ def test_workers_are_started_where_there_is_much_beside_the_longest_file() -> No
 
 
 def test_passes_are_tasks_of_their_own() -> None:
-    splits = {"train": split(4 * WORTH_BYTES, 1)}
+    splits = {"train": split(4 * POOL_WORTH_BYTES, 1)}
     assert encode_load(ExecutorSettings(), splits, {}).workers == 1
     assert encode_load(ExecutorSettings(), splits, {"train": 3}) == EncodeLoad(3, pytest.approx(1 / 3), 4)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
 from arriero.cost.operations import Kind, Work, describe, looks_like_product, tensors, traffic
 from arriero.cost.turns import counting
@@ -150,6 +150,11 @@ class LiveStorages:
         self.bytes += n_bytes
 
     def add(self, tensor: torch.Tensor) -> None:
+        """Count the storage of a tensor; of one that wraps others (a collective's result that is waited for) theirs."""
+        if is_traceable_wrapper_subclass(tensor):
+            for name in tensor.__tensor_flatten__()[0]:
+                self.add(getattr(tensor, name))
+            return
         storage = tensor.untyped_storage()
         key, n_bytes = storage._cdata, storage.nbytes()
         known = self._refs.get(key)

@@ -19,7 +19,7 @@ from arriero.data.shards import SplitMeta, index_file
 from arriero.tokenization.fast import FastEncoder, SlowEncoder, make_encoder
 from arriero.tokenization.tokenizer import Tokenizer
 
-WORTH_BYTES = 4 << 20
+TIKTOKEN_WORTH_BYTES = 4 << 20
 """Below so much text the proof that tiktoken's ids are the tokenizer's does not pay."""
 
 
@@ -125,7 +125,7 @@ def _document_tokens(state: Path, meta: SplitMeta) -> list[int]:
 
 def choose_encoder(corpus: Corpus, tokenizer: Tokenizer, n_bytes: int) -> FastEncoder | SlowEncoder:
     """tiktoken where it is equal, also on the corpus's first documents, and worth its start."""
-    if n_bytes < WORTH_BYTES:
+    if n_bytes < TIKTOKEN_WORTH_BYTES:
         return SlowEncoder(tokenizer, "little text")
     return make_encoder(tokenizer, (document.text for document in corpus.iter_documents("train")))
 

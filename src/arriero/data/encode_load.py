@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from arriero.data.execute.settings import ExecutorSettings, cores
 from arriero.stage import SplitSpec
 
-WORTH_BYTES = 16 << 20
+POOL_WORTH_BYTES = 16 << 20
 """Text that others must encode while one has the longest file, for their start to pay."""
 
 
@@ -50,6 +50,6 @@ def _workers(executor: ExecutorSettings, files: int, beside: float) -> int:
     asked = executor.workers or cores()
     if executor.shard is not None or executor.kind == "ray":
         return asked
-    if executor.kind == "inline" or files < 2 or beside < WORTH_BYTES:
+    if executor.kind == "inline" or files < 2 or beside < POOL_WORTH_BYTES:
         return 1
     return min(asked, files)

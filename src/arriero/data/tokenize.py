@@ -209,7 +209,7 @@ def _seconds(n_bytes: int, load: EncodeLoad, device: DeviceProfile) -> Quantity:
     tiktoken's rate is that of one process on one core, and the `tokenizers` library's that of one process on all of
     them: its workers share what it has without them.
     """
-    from arriero.data.encode import WORTH_BYTES
+    from arriero.data.encode import TIKTOKEN_WORTH_BYTES
 
     slow, fast = device.rate(_RATE), device.rate(_FAST_RATE)
     if slow is None:
@@ -219,7 +219,7 @@ def _seconds(n_bytes: int, load: EncodeLoad, device: DeviceProfile) -> Quantity:
     one_core = n_bytes * load.longest_share
     on_one_of_all = n_bytes if load.workers == 1 else one_core * load.cores
     seconds = Quantity.band(start + on_one_of_all / slow.per_s, spread, "s", "modelled", "measured rate")
-    if fast is None or n_bytes < WORTH_BYTES:
+    if fast is None or n_bytes < TIKTOKEN_WORTH_BYTES:
         return seconds
     by_tiktoken = start + _PROOF_SECONDS + one_core / fast.per_s
     quick = Quantity.band(by_tiktoken, spread, "s", "modelled", "measured rate of tiktoken")

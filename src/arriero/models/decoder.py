@@ -157,11 +157,17 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         segments: Tensor | None = None,
         cache: AttentionCache | None = None,
+        length: int | None = None,
     ) -> Tensor:
         """The blocks and the final norm (under the top query layer, where there is one): x [B, T, d_model] ->
-        [B, T, d_model]; the rest as in :meth:`hidden`, but that ``positions`` must be given where there are segments."""
-        mask = None if cache is not None else self._mask(x, segments)
-        told = self._told(x.shape[1], positions, cache is not None)
+        [B, T, d_model]; the rest as in :meth:`hidden`, but that ``positions`` must be given where there are segments.
+
+        Args:
+            length: T, where x holds a part of each sequence and the blocks gather it.
+        """
+        length = x.shape[1] if length is None else length
+        mask = None if cache is not None else self._mask(length, x, segments)
+        told = self._told(length, positions, cache is not None)
         for block in islice(self.blocks, len(self.blocks) - self.config.top_query):
             x = block(x, told, mask, cache)
         result: Tensor = x if self.norm is None else self.norm(x)
@@ -192,30 +198,30 @@ class Decoder(nn.Module):
             x = self.embedding_norm(x)
         return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
 
-    def _mask(self, x: Tensor, segments: Tensor | None) -> Tensor | Documents | FirstKeys | None:
+    def _mask(self, length: int, x: Tensor, segments: Tensor | None) -> Tensor | Documents | FirstKeys | None:
         """One mask for all blocks, or their documents; None: plain causality."""
         rule: AttentionRule | None = self.blocks[0].attention.rule
         if segments is not None:
             compiled = (
                 self.blocks[0]._compiled_call_impl is not None
             )  # anew for all lengths, if they came one by one
-            if not compiled and by_document(self.config, x.shape[1], product_dtype(x)):
+            if not compiled and by_document(self.config, length, product_dtype(x)):
                 if not values_known(segments) or bool((segments == segments[:, :1]).all()):
                     return None  # one document a row, or so a plan assumes
                 documents = Documents.of(segments)
                 if documents is not None:
                     return documents
-            elif not compiled and self._first_keys_serve(x):
+            elif not compiled and self._first_keys_serve(length, x):
                 first = FirstKeys.of(segments)
                 if first is not None:
                     return first
             return segment_mask(segments, product_dtype(x), rule)
-        return None if rule is None else causal_mask(x.shape[1], rule, product_dtype(x), x.device)
+        return None if rule is None else causal_mask(length, rule, product_dtype(x), x.device)
 
-    def _first_keys_serve(self, x: Tensor) -> bool:
+    def _first_keys_serve(self, length: int, x: Tensor) -> bool:
         """True where the native attention takes short rows of documents."""
         dtype, config = product_dtype(x), self.config
-        short = _plain(config) and not by_document(config, x.shape[1], dtype)
+        short = _plain(config) and not by_document(config, length, dtype)
         return short and x.device.type == "cpu" and takes_documents(config.head_dim, dtype)
 
     def head_table(self) -> tuple[Tensor, Tensor | None]:

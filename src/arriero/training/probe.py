@@ -104,7 +104,8 @@ def _checkpoint_bytes_per_s() -> dict[str, Rate]:
     from arriero.training.checkpoints.retention import Retention
     from arriero.training.checkpoints.store import CheckpointStore
 
-    state = {str(number): torch.zeros(1 << 20) for number in range(8)}
+    # as much as a small model's: of less, what each save takes anyway would be most
+    state = {str(number): torch.ones(1 << 22) for number in range(8)}
     blocked, whole = [], []
     with tempfile.TemporaryDirectory(prefix="arriero-") as folder:
         store = CheckpointStore(Path(folder), Retention(1), lambda line: None)

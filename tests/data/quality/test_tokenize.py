@@ -158,7 +158,7 @@ def test_any_worker_and_any_kill_gives_the_same(
     corpus: Artifact, tokenize: Make, make_context, monkeypatch
 ) -> None:
     outcome, context = tokenize(corpus)
-    monkeypatch.setattr(encode_load, "WORTH_BYTES", 0)
+    monkeypatch.setattr(encode_load, "POOL_WORTH_BYTES", 0)
     other, many = tokenize(corpus, workers=2)
     assert contents(many.folder) == contents(context.folder)
     assert other.facts["quality"] == outcome.facts["quality"]

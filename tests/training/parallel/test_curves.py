@@ -62,6 +62,13 @@ FOUR = {
     "replicated x tensor": case({"tensor": 2, "shard": "none"}),
     "tensor x context": case({"tensor": 2, "context": 2}),
     "tensor x pipeline": case({"tensor": 2, "pipeline": 2}),
+    "tensor x pipeline, stream whole": case({"tensor": 2, "pipeline": 2, "sequence": False}),
+    "tensor x pipeline, uneven rows": case({"tensor": 2, "pipeline": 2}, "sft", "gpt2"),
+    "tensor x pipeline, alibi": case({"tensor": 2, "pipeline": 2}, family="bloom"),
+    "tensor x pipeline, post-norm without a final norm": case({"tensor": 2, "pipeline": 2}, family="gpt1"),
+    "tensor x pipeline, sliding window": case(
+        {"tensor": 2, "pipeline": 2}, family="mistral", activation_checkpointing="full"
+    ),
     "replicated x pipeline": case({"pipeline": 2, "shard": "none"}, "sft"),
     "sharded x context": case({"context": 2}, "sft", batch_size=7),
     "sharded x pipeline": case({"pipeline": 2}),
@@ -75,6 +82,8 @@ FOUR = {
     "sharded x pipeline, muon": case({"pipeline": 2}, optimizer="muon"),
     "context over four, alibi": case({"context": 4}, family="bloom"),
 }
+EIGHT = {"tensor x context x pipeline": case({"tensor": 2, "context": 2, "pipeline": 2}, "sft")}
+CASES = {2: TWO, 4: FOUR, 8: EIGHT}
 
 
 MUON = {"loss": 1e-4, "norm": 3e-4, "weight": 4e-3}
@@ -97,7 +106,7 @@ class Results:
 
     def of(self, size: int, name: str) -> dict[str, Any]:
         if size not in self.found:
-            cases = TWO if size == 2 else FOUR
+            cases = CASES[size]
             results = self.together(size, [copy.deepcopy(one) for one in cases.values()])
             self.found[size] = dict(zip(cases, results, strict=True))
         found: dict[str, Any] = self.found[size][name]
@@ -126,11 +135,11 @@ def results(together: Any, worker: ModuleType, tmp_path_factory: pytest.TempPath
 @pytest.mark.timeout(1200)  # the first of a size waits for all of them
 @pytest.mark.parametrize(
     ("size", "name"),
-    [*((2, name) for name in TWO), *((4, name) for name in FOUR)],
+    [(size, name) for size, cases in CASES.items() for name in cases],
     ids=lambda value: str(value),
 )
 def test_a_divided_training_is_one_process_training(results: Results, size: int, name: str) -> None:
-    given = (TWO if size == 2 else FOUR)[name]
+    given = CASES[size][name]
     found, alone = results.of(size, name), results.single(given)
     muon = given["settings"].get("optimizer") == "muon"
     tolerance = MUON if muon else {"loss": 3e-6, "norm": 3e-6, "weight": 3e-5}

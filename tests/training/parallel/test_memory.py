@@ -40,6 +40,12 @@ FOUR = {
     "fsdp x tensor": case({"tensor": 2, "data": 2}, sizes=EVEN),
     "fsdp x tensor, uneven": case({"tensor": 2, "data": 2}),
     "tensor x pipeline": case({"tensor": 2, "pipeline": 2, "data": 1, "shard": "none"}),
+    "tensor x pipeline, stream whole": case(
+        {"tensor": 2, "pipeline": 2, "data": 1, "shard": "none", "sequence": False}
+    ),
+    "tensor x pipeline, norms after": case(
+        {"tensor": 2, "pipeline": 2, "data": 1, "shard": "none"}, family="gpt1"
+    ),
     "pipeline of four": case({"pipeline": 4, "data": 1, "shard": "none"}, batches=6),
     "fsdp x pipeline": case({"pipeline": 2, "data": 2}, sizes=EVEN),
     "fsdp x pipeline, uneven": case({"pipeline": 2, "data": 2}),

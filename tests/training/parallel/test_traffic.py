@@ -1,4 +1,5 @@
-"""How often FSDP gathers weights and scatters gradients in a step: what cost/time/traffic.py prices."""
+"""How often FSDP gathers weights and scatters gradients in a step, and what a pipeline's stages send: what
+cost/time/traffic.py prices."""
 
 from __future__ import annotations
 
@@ -28,3 +29,22 @@ def test_a_pipeline_gathers_once_a_step_what_others_gather_twice_a_micro_batch(t
         assert micro_batches > 1
         assert counts["c10d::_allgather_base_"] == gathers(micro_batches)
         assert counts["c10d::_reduce_scatter_base_"] == scatters(micro_batches)
+
+
+@pytest.mark.slow
+def test_stages_hand_over_the_part_of_the_stream_that_they_have(together: Any) -> None:
+    def case(**parallel: Any) -> dict[str, Any]:
+        settings = {
+            "parallel": {"tensor": 2, "pipeline": 2, **parallel},
+            "batch_size": 8,
+            "micro_batch_size": 2,
+        }
+        return {"what": "traffic", "objective": "sft", "family": "llama", "settings": settings}
+
+    whole, cut = together(4, [case(sequence=False), case()])
+    for found in (whole, cut):
+        assert "error" not in found, found["trace"]
+    assert cut["counts"]["c10d::send"] == whole["counts"]["c10d::send"] == cut["batches"]
+    assert (
+        0 < 2 * cut["sent"] <= whole["sent"] + whole["batches"] * 2 * 32
+    )  # rows of odd lengths are filled up

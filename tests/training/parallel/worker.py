@@ -310,19 +310,22 @@ def traffic(case: dict[str, Any]) -> dict[str, Any]:
     model.zero_grad(set_to_none=True)
     with _Collectives() as seen:
         data = take()
-    return {"counts": dict(seen.counts), "batches": len(data.batches)}
+    return {"counts": dict(seen.counts), "sent": seen.sent, "batches": len(data.batches)}
 
 
 class _Collectives(TorchDispatchMode):
-    """Counts torch.distributed's operations, by name."""
+    """Counts torch.distributed's operations, by name, and the values that are sent to one other process."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.sent = 0
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if operation.namespace in ("c10d", "_c10d_functional"):
             self.counts[operation.name()] += 1
+        if operation.name() == "c10d::send":
+            self.sent += sum(tensor.numel() for tensor in args[0])
         return operation(*args, **(kwargs or {}))
 
 

@@ -43,8 +43,7 @@ class StageRun:
     def __init__(self, pipeline: Pipeline, shares: Sequence[Share], work: Work, log: StorageLog) -> None:
         self._pipeline, self._work, self._log = pipeline, work, log
         ids, *_ = pipeline._stacked(shares)
-        config = pipeline._stage.model.config
-        size = (ids.shape[0] // len(shares), ids.shape[1], config.d_model)
+        size = pipeline.stream_shape(ids[: ids.shape[0] // len(shares)])
         dtype = _stream_dtype(pipeline, work)
         self._received = (
             [] if pipeline._first else [torch.empty(size, dtype=dtype).requires_grad_() for _ in shares]

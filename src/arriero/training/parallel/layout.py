@@ -46,9 +46,14 @@ class Layout:
         return self.sharded or max(self.tensor, self.context, self.pipeline) > 1
 
     @property
+    def stream_parts(self) -> int:
+        """Into how many parts of its tokens the residual stream is cut over the processes of a tensor group."""
+        return self.tensor if self.sequence else 1
+
+    @property
     def length_step(self) -> int:
         """Sequences are padded to a multiple of it, so that every process has an equal share."""
-        pieces = self.tensor if self.sequence and self.tensor > 1 else 1
+        pieces = self.stream_parts
         return self.context * math.lcm(2, pieces) if self.context > 1 else pieces
 
     def __str__(self) -> str:

@@ -48,7 +48,8 @@ class NumberedBlocks(nn.Module):
 class Stage(nn.Module):
     """One stage's part of a decoder: ids [B, T] or the stream [B, T, d] -> the stream, or at the end hidden vectors.
 
-    With context parallelism T are this process' tokens, while ``segments`` are of whole sequences.
+    With context parallelism T are this process' tokens, while ``segments`` are of whole sequences. With sequence
+    parallelism the stream is [B, T / tensor, d] between stages: each process hands on the part that it has.
     """
 
     def __init__(self, model: Decoder, grid: Grid) -> None:
@@ -56,6 +57,7 @@ class Stage(nn.Module):
         self.model = model
         self.first = grid.place.pipeline == 0
         self.context = grid.context_group if grid.layout.context > 1 else None
+        self.parts = 1 if self.first else grid.layout.stream_parts
         self.precision: Precision | None = None
         """Of the forward pass alone: a backward pass under autocast would round what the forward pass did not. None: as
         it is around the call."""
@@ -65,9 +67,9 @@ class Stage(nn.Module):
             return self._forward(x, segments)
 
     def _forward(self, x: Tensor, segments: Tensor | None) -> Tensor:
-        attention = None
+        attention, length = None, x.shape[1] * self.parts
         if self.context is not None:
-            attention = GatheredAttention(self.context, x.shape[1] * self.context.size(), segments)
+            attention = GatheredAttention(self.context, length * self.context.size(), segments)
             positions = attention.positions(x.shape[0]).to(x.device)
             segments = None
         else:
@@ -75,7 +77,7 @@ class Stage(nn.Module):
         # not kept under a name: it would live through all blocks
         return self.model.body(
             self.model.embed(x, positions) if self.first else x,
-            positions=positions, segments=segments, cache=attention,
+            positions=positions, segments=segments, cache=attention, length=length,
         )  # fmt: skip
 
 
@@ -158,7 +160,7 @@ class Pipeline:
         group, rank = self._grid.pipeline_group, self._grid.place.pipeline
         x = ids
         if not self._first:
-            x = torch.empty(*ids.shape, self._stage.model.config.d_model, device=ids.device)
+            x = torch.empty(self.stream_shape(ids), device=ids.device)
             dist.recv(x, group=group, group_src=rank - 1)
         x = self._stage(x, segments)
         if self._last:
@@ -169,6 +171,11 @@ class Pipeline:
         if isinstance(self._stage, FSDPModule):
             free(self._stage)
         return found
+
+    def stream_shape(self, ids: Tensor) -> tuple[int, int, int]:
+        """Of what a stage receives for ids [B, T]: [B, T / tensor, d_model] where the stream is cut, else all T."""
+        rows, length = ids.shape
+        return rows, length // self._grid.layout.stream_parts, self._stage.model.config.d_model
 
     def _stacked(
         self, batches: Sequence[Share], *, together: bool = False

@@ -3,7 +3,7 @@
 One plan serves all decoder families, because the names of their layers are the same: queries, keys, values, gate and up
 are cut by columns, the two projections back onto the residual stream by rows, embedding and head by the vocabulary.
 With ``sequence`` the residual stream and the norms hold a part of the sequence each; it is gathered before attention
-and feed-forward and added up and cut again after them.
+and feed-forward and added up and cut again after them. A pipeline's stages hand over the parts as they are.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ def cut_decoder(model: Decoder, grid: Grid, *, first: bool = True, last: bool = 
         model.head_bias = _cut(model.head_bias, mesh)
     if not sequence:
         return set()
-    _cut_stream(blocks[0], blocks[-1] if model.norm is None else model.norm, mesh)
+    if first:
+        _enter_cut_stream(blocks[0], mesh)
+    if last:
+        _leave_cut_stream(blocks[-1] if model.norm is None else model.norm, mesh)
     return {
         name
         for name, p in model.named_parameters()
@@ -142,13 +145,17 @@ def _own_heads(attention: Attention, size: int, part: int) -> None:
         attention.slopes = attention.slopes.chunk(size)[part].clone()
 
 
-def _cut_stream(first: nn.Module, last: nn.Module, mesh: DeviceMesh) -> None:
-    """The stream is whole before ``first`` and after ``last``."""
+def _enter_cut_stream(first: nn.Module, mesh: DeviceMesh) -> None:
+    """The stream is whole before ``first`` and cut from there on."""
     enter = PrepareModuleInput(
         input_layouts=(Replicate(), None, None, None), desired_input_layouts=(Shard(1), None, None, None),
         use_local_output=True,
     )  # fmt: skip
     parallelize_module(first, mesh, enter)
+
+
+def _leave_cut_stream(last: nn.Module, mesh: DeviceMesh) -> None:
+    """The stream is cut up to ``last`` and whole after it."""
     leave = PrepareModuleOutput(output_layouts=Shard(1), desired_output_layouts=Replicate())
     last.register_forward_hook(lambda module, inputs, output: leave._prepare_out_fn(output, mesh))
 
