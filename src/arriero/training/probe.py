@@ -10,6 +10,7 @@ import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 
 from arriero.cost.device import DeviceProfile, Rate
 from arriero.models.decoder_config import DecoderConfig
@@ -34,6 +35,8 @@ _SECONDS = 1.0
 _STEPS, _MOST_SECONDS = 4, 4.0
 """Steps at least, where they do not take longer than that together: bf16 without instructions for it may take seconds a step."""
 _LEAST_SPREAD = 0.1
+_SAVES = 5
+"""Of which the first is left out."""
 
 
 def measure() -> dict[str, Rate]:
@@ -109,7 +112,7 @@ def _checkpoint_bytes_per_s() -> dict[str, Rate]:
     blocked, whole = [], []
     with tempfile.TemporaryDirectory(prefix="arriero-") as folder:
         store = CheckpointStore(Path(folder), Retention(1), lambda line: None)
-        for step in range(4):
+        for step in range(_SAVES):
             start = time.perf_counter()
             store.save(step, state, {}, wait=False)
             blocked.append(time.perf_counter() - start)
@@ -120,9 +123,10 @@ def _checkpoint_bytes_per_s() -> dict[str, Rate]:
 
 
 def _rate(size: int, times: list[float]) -> Rate:
-    """Bytes per second; the first time, which imports torch's checkpoint, is left out by the caller."""
-    times = sorted(times)
-    return Rate(per_s=size / times[1], spread=max(0.5, times[-1] / times[0] - 1), unit="B")
+    """Bytes per second; the first time, which imports torch's checkpoint, is left out by the caller. A disk is fast or slow by
+    turns, so the mean counts: the median would be one of the two."""
+    mean = fmean(times)
+    return Rate(per_s=size / mean, spread=max(0.5, *(abs(t / mean - 1) for t in times)), unit="B")
 
 
 @lru_cache(maxsize=8)
