@@ -111,9 +111,8 @@ def on_device(
             found[name] = value - whole
             waiting = whole
     width = 4.0 * plans.workload.dimensions.d_model * plans.workload.context / plans.traced.context
-    parts = np.where(
-        plans.sequence > 0, plans.tensor, 1.0
-    )  # of the stream, which stages hand over as they have it
+    # stages hand over the stream as they have it
+    parts = np.where(plans.sequence > 0, plans.tensor, 1.0)
     found["stream"] = found["stream"] + sides * plans.accumulation * rows * width / parts
     found["unsharded"] = found["unsharded"] + waiting
     return _by_kind(_sharded(moment, plans, found), plans, moment)
