@@ -129,6 +129,18 @@ def test_the_first_stage_of_a_pipeline_keeps_most_micro_batches() -> None:
     assert memory(cut, micro_batch=10, accumulation=8).total == max(first.total, last.total)
 
 
+@pytest.mark.parametrize(("stage", "neighbours", "flight"), [(0, 1, 2), (-1, 2, 1)])
+def test_stages_hand_over_the_stream_as_they_have_it(stage: int, neighbours: int, flight: int) -> None:
+    rows, accumulation, tensor = 100, 8, 4
+    # a float32 stream of 16 tokens of 8 features, of every row and micro-batch
+    buffers = neighbours * accumulation * rows * 4 * 8 * 16
+    waiting = rows * 100 * (LAYERS / 2) * flight / tensor
+    for sequence, parts in ((False, 1), (True, tensor)):
+        cut = Cut(tensor=tensor, pipeline=2, sequence=sequence)
+        found = memory(cut, micro_batch=rows, accumulation=accumulation, stage=stage)
+        assert found.activations == waiting + rows * 7 / tensor + (rows * 50 + buffers) / parts
+
+
 @given(st.data())
 def test_a_hundred_plans_at_once_are_a_hundred_plans(data: st.DataObject) -> None:
     size = st.integers(1, 5)
