@@ -261,7 +261,7 @@ def show(path: Path, as_json: bool) -> None:
 @click.option(
     "--weights", metavar="KIND", help="Of MODEL: fp32, bf16, int8 or int4.  [default: as they are stored]"
 )
-@click.option("--short", is_flag=True, help="About 15 seconds instead of 45; wider bands.")
+@click.option("--short", is_flag=True, help="About half a minute instead of 45 seconds; wider bands.")
 @click.option("--missing", is_flag=True, help="Only the stages' rates that the profile lacks.")
 def calibrate(
     what: str | None, sets: tuple[str, ...], weights: str | None, short: bool, missing: bool

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ PROBE_CONFIG = DecoderConfig(
     context_length=256,
 )
 PROBE_ROWS = 16
-_PROBE_SECONDS = 0.8
+_PROBE_SECONDS, _PROBE_SPREAD = 2.0, 0.25
+"""How long passes are measured; and the least that a later hour differs from such a moment."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,9 @@ def measure_passes() -> Rate:
         start = time.perf_counter()
         model.token_logprobs(rows)
         times.append(time.perf_counter() - start)
-    times = sorted(times[1:])
-    return Rate(per_s=1 / times[len(times) // 2], spread=max(0.1, times[-1] / times[0] - 1), unit="passes")
+    mean = fmean(times[1:])  # and not the median: a run has its slow moments too
+    usual = median(abs(taken / mean - 1) for taken in times[1:])
+    return Rate(per_s=1 / mean, spread=max(_PROBE_SPREAD, 2 * usual), unit="passes")
 
 
 def forward_ratio(device: DeviceProfile) -> Rate | None:

@@ -96,7 +96,9 @@ def usable_profile(say: Callable[[str], None]) -> DeviceProfile:
     reason = "this machine was never calibrated" if profile is None else profile.stale()
     if profile is None or reason is not None:
         reason = reason if profile is None else f"the stored profile {reason}"
-        say(f"{reason}: measuring it now, about 15 seconds (`arriero calibrate` measures longer and better)")
+        say(
+            f"{reason}: measuring it now, for about half a minute (`arriero calibrate` measures longer and better)"
+        )
         profile = _calibrate_aside("--short", say)
     missing = missing_rates(profile)
     if missing:
