@@ -17,7 +17,7 @@ from arriero.models.layers import remade as module
 from arriero.models.layers.feedforward import FeedForward
 from arriero.models.layers.linear import Linear
 from arriero.models.layers.norm import LayerNorm, RMSNorm
-from arriero.models.layers.remade import linear_of, remade
+from arriero.models.layers.remade import linear_of, remade, remade_like
 
 
 def double(x: Tensor) -> Tensor:
@@ -71,6 +71,35 @@ def test_it_is_made_once_for_all_products_and_again_for_another_backward_pass() 
     assert calls == 2
     second = torch.autograd.grad(loss, weights)
     assert calls == 3 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_tensor_in_another_place_is_made_again_from_where_it_came(marked: bool) -> None:
+    moves = 0
+
+    def move(x: Tensor) -> Tensor:
+        nonlocal moves
+        moves += 1
+        return torch.cat((x, x))
+
+    x = torch.randn(3, 4, requires_grad=True)
+    weights = [torch.randn(5, 4, requires_grad=True) for _ in range(2)]
+
+    def loss_of(y: Tensor) -> Tensor:
+        return sum((linear_of(y, w, None).sin().sum() for w in weights), torch.zeros(()))
+
+    kept: dict[int, Tensor] = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(id(t), t), lambda t: t):
+        moved = remade_like(made_from(x) if marked else double(x), move)
+        loss = loss_of(moved)
+    assert moves == 1
+    assert not any(t.data_ptr() == moved.data_ptr() for t in kept.values()), "the moved one is not kept"
+    assert any(t is x for t in kept.values()) == marked, "what the first one is made from is"
+    found = torch.autograd.grad(loss, [x, *weights])
+    assert moves == 2
+    expected = torch.autograd.grad(loss_of(torch.cat((double(x), double(x)))), [x, *weights])
+    for one, exact in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, exact)
 
 
 def test_a_frozen_weight_makes_nothing_again() -> None:

@@ -7,6 +7,7 @@ from tests.cost.time.examples import a_workload
 from arriero.cost.cut import Cut
 from arriero.cost.time.traffic import Traffic, stage_traffic, state_traffic
 from arriero.cost.time.units import device_parameters
+from arriero.cost.workload import Recompute
 
 
 def floats(traffic: Traffic) -> tuple[float, float, float, float]:
@@ -27,9 +28,19 @@ def test_tensor_parallelism_reduces_hidden_states_four_times_a_block() -> None:
     assert float(found.gather) == float(found.network) == 0
     again = stage_traffic(work, Cut(tensor=4), 3, "full", 8)
     assert float(again.all_reduce) == pytest.approx(1.5 * float(found.all_reduce))
-    cut_norms = stage_traffic(work, Cut(tensor=4, sequence=True), 3, "none", 8)
-    assert float(cut_norms.gather) == pytest.approx(float(found.all_reduce))
-    assert float(cut_norms.all_reduce) == 0
+
+
+@pytest.mark.parametrize(("recompute", "factor"), [("none", 5 / 4), ("selective", 5 / 4), ("full", 6 / 4)])
+def test_a_cut_stream_is_gathered_again_for_the_weights_gradients(
+    recompute: Recompute, factor: float
+) -> None:
+    """Korthikanti et al., arXiv 2205.05198, section 4.2.2; a gather and a scatter are as one all-reduce."""
+    work = a_workload()
+    whole = stage_traffic(work, Cut(tensor=4), 3, "none", 8)
+    found = stage_traffic(work, Cut(tensor=4, sequence=True), 3, recompute, 8)
+    assert float(found.gather) == pytest.approx(factor * float(whole.all_reduce))
+    assert float(found.hops) == pytest.approx(factor * float(whole.hops))
+    assert float(found.all_reduce) == 0
 
 
 def test_sharded_weights_are_gathered_twice_and_gradients_scattered_for_every_micro_batch() -> None:

@@ -48,3 +48,32 @@ def test_stages_hand_over_the_part_of_the_stream_that_they_have(together: Any) -
     assert (
         0 < 2 * cut["sent"] <= whole["sent"] + whole["batches"] * 2 * 32
     )  # rows of odd lengths are filled up
+
+
+@pytest.mark.slow
+def test_a_cut_stream_is_gathered_once_more_a_branch_in_the_backward_pass(together: Any) -> None:
+    """Which keeps its part alone; where blocks are worked out again they are gathered then, and not a third time."""
+
+    def case(recompute: str, sequence: bool) -> dict[str, Any]:
+        settings = {
+            "parallel": {"tensor": 2, "sequence": sequence}, "activation_checkpointing": recompute,
+            "batch_size": 4, "micro_batch_size": 2,
+        }  # fmt: skip
+        return {"what": "traffic", "objective": "sft", "family": "llama", "settings": settings}
+
+    asked = [(mode, sequence) for sequence in (False, True) for mode in ("none", "selective", "full")]
+    found = dict(zip(asked, together(2, [case(*each) for each in asked]), strict=True))
+    for each in found.values():
+        assert "error" not in each, each["trace"]
+
+    def blocks(each: dict[str, Any], name: str, beside: int = 0) -> float:
+        """Of one micro-batch and block, those ``beside`` the blocks left out."""
+        return (each["counts"].get(f"_c10d_functional::{name}", 0) / each["batches"] - beside) / BLOCKS
+
+    for mode, gathers, scatters in (("none", 6, 4), ("selective", 6, 5), ("full", 6, 5)):
+        cut = found[mode, True]
+        # into the first block and out of the last norm, and back again
+        assert blocks(cut, "all_gather_into_tensor", 2) == gathers
+        assert blocks(cut, "reduce_scatter_tensor") == scatters
+        # the embedding's
+        assert blocks(found[mode, False], "all_reduce", 1) == scatters

@@ -227,6 +227,7 @@ def passes(case: dict[str, Any]) -> tuple[Any, Any, Callable[[], Any]]:
     settings = settings_of(case)
     model, objective = make_model(case), sft()
     team = arrange(model, objective, settings)
+    wrap_blocks(team.model, settings.activation_checkpointing)
     shared = team.objective(objective)
 
     def take() -> Any:

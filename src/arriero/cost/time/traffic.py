@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arriero.cost.cut import Count, Cut
-from arriero.cost.time.units import Number, Recomputes, by_mode, device_parameters
+from arriero.cost.time.units import Number, Recomputes, device_parameters
 from arriero.cost.workload import Workload
 
 _MESSAGE_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 2.0}
@@ -49,7 +49,8 @@ def stage_traffic(
     tensor, context, pipeline = (np.asarray(n) for n in (cut.tensor, cut.context, cut.pipeline))
     tokens = np.asarray(micro_batch) * workload.context / context
     width = _MESSAGE_BYTES[workload.dtype]
-    again = 2.0 * (recompute == "full") if isinstance(recompute, str) else by_mode(recompute, {"full": 2.0})
+    # the forward pass again; or the cut stream gathered again, where two gathers are as one all-reduce
+    again = np.where(np.asarray(recompute) == "full", 2.0, 1.0 * np.asarray(cut.sequence))
     state = tokens * size.d_model * width
     reduces = np.where(tensor > 1, layers * (4.0 + again), 0.0)
     inside = _group(tensor, 1, devices_per_node)

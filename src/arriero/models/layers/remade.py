@@ -32,7 +32,7 @@ class Remake:
     """
 
     def __init__(self, make: Make) -> None:
-        self._make = make
+        self.make = make
         self._uses = self._left = 0
         self._made: Tensor | None = None
 
@@ -44,7 +44,7 @@ class Remake:
     def made(self, sources: tuple[Tensor, ...]) -> Tensor:
         """The tensor, from its sources as the backward pass has them; forgotten after the last of its products."""
         if self._made is None:
-            self._made = self._make(*sources)
+            self._made = self.make(*sources)
         made = self._made
         self._left -= 1
         if self._left == 0:
@@ -62,6 +62,19 @@ def remade(made: Tensor, make: Make, *sources: Tensor) -> Tensor:
     if made.requires_grad and not torch.compiler.is_compiling():
         setattr(made, _RECIPE, (Remake(make), sources))
     return made
+
+
+def remade_like(x: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
+    """``move(x)``, marked so that :func:`linear_of` will make it again: from ``x``, or from what ``x`` is made of itself.
+
+    Args:
+        move: gives the values of ``x`` another place or form, in the backward pass too.
+    """
+    known: tuple[Remake, tuple[Tensor, ...]] | None = getattr(x, _RECIPE, None)
+    if known is None:
+        return remade(move(x), move, x)
+    recipe, sources = known
+    return remade(move(x), lambda *kept: move(recipe.make(*kept)), *sources)
 
 
 def linear_of(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

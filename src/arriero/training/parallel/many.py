@@ -51,7 +51,10 @@ class Many(Team):
             cut_blocks(cut, grid.place.pipeline, layout.pipeline)
         self._partly_known: set[str] = set()
         if layout.tensor > 1:
-            self._partly_known = cut_decoder(cut, grid, first=not grid.place.pipeline, last=last)
+            self._partly_known = cut_decoder(
+                cut, grid, first=not grid.place.pipeline, last=last,
+                regather=settings.activation_checkpointing == "none",
+            )  # fmt: skip
         self._view = View(cut, grid, last) if layout.tensor * layout.context > 1 else cut
         stage = Stage(cut, grid) if layout.pipeline > 1 else None
         self._root: Root | None = None

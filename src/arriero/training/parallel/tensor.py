@@ -9,6 +9,7 @@ and feed-forward and added up and cut again after them. A pipeline's stages hand
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,6 +35,7 @@ from arriero.errors import ArrieroError
 from arriero.models.decoder import Decoder
 from arriero.models.layers.attention import Attention
 from arriero.models.layers.linear import Linear
+from arriero.models.layers.remade import remade_like
 from arriero.training.parallel.grid import Grid
 from arriero.training.parallel.vocabulary import VocabularyHead
 
@@ -45,6 +47,35 @@ _COLUMNS = (
     "feed_forward.up_proj",
 )
 _ROWS = ("attention.o_proj", "feed_forward.down_proj")
+
+
+class _Entering(ParallelStyle):
+    """The first of the inputs, which lies over the processes as ``there``, as ``wanted``; it is not kept for the backward
+    pass if it can be made again there (gathered again too, as in arXiv 2205.05198, section 4.2.2)."""
+
+    def __init__(self, there: Placement, wanted: Placement, again: bool) -> None:
+        super().__init__()
+        self._there, self._wanted, self._again = (there,), (wanted,), again
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        def enter(x: torch.Tensor) -> torch.Tensor:
+            part = DTensor.from_local(x, device_mesh, self._there, run_check=False)
+            return part if self._wanted == self._there else part.redistribute(placements=self._wanted)
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            x, *others = inputs
+            return (remade_like(x, enter) if self._again else enter(x), *others)
+
+        module.register_forward_pre_hook(hook)
+        return module
+
+
+class _Rows(RowwiseParallel):
+    """Columns of the weight over the processes, of an input of which each has its part and keeps none it can make again."""
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        _Entering(Shard(-1), Shard(-1), True)._apply(module, device_mesh)
+        return super()._apply(module, device_mesh)
 
 
 class _VocabularyEmbedding(RowwiseParallel):
@@ -73,28 +104,33 @@ def _cut(p: nn.Parameter, mesh: DeviceMesh) -> nn.Parameter:
     return nn.Parameter(cut, requires_grad=p.requires_grad)
 
 
-def block_plan(block: nn.Module, sequence: bool) -> dict[str, ParallelStyle]:
-    """Style of every part of a block."""
+def block_plan(block: nn.Module, sequence: bool, regather: bool) -> dict[str, ParallelStyle]:
+    """Style of every part of a block.
+
+    Args:
+        regather: a cut stream is gathered once more in the backward pass, rather than kept whole for it.
+    """
     stream: Placement = Shard(1) if sequence else Replicate()
     plan: dict[str, ParallelStyle] = {
         # gathered once for all the layers that read it, so that their gradients are added up once too
-        "attention": PrepareModuleInput(
-            input_layouts=(stream, None, None, None), desired_input_layouts=(Replicate(), None, None, None)
-        ),
-        "feed_forward": PrepareModuleInput(input_layouts=(stream,), desired_input_layouts=(Replicate(),)),
+        name: _Entering(stream, Replicate(), regather or not sequence)
+        for name in ("attention", "feed_forward")
     }
     styles = {name: ColwiseParallel() for name in _COLUMNS} | {
-        name: RowwiseParallel(output_layouts=stream) for name in _ROWS
+        name: _Rows(output_layouts=stream) for name in _ROWS
     }
     there = dict(block.named_modules())
     return plan | {name: style for name, style in styles.items() if name in there}
 
 
-def cut_decoder(model: Decoder, grid: Grid, *, first: bool = True, last: bool = True) -> set[str]:
+def cut_decoder(
+    model: Decoder, grid: Grid, *, first: bool = True, last: bool = True, regather: bool = True
+) -> set[str]:
     """Cut the model in place. Each process must have the same weights.
 
     Args:
         first, last: whether the model has the embedding and the head (it may be one stage of a pipeline).
+        regather: see :func:`block_plan`; False where the blocks are recomputed anyway.
 
     Returns:
         Names of the parameters whose gradient each process knows a part of: the norms of a stream that is cut.
@@ -108,7 +144,7 @@ def cut_decoder(model: Decoder, grid: Grid, *, first: bool = True, last: bool = 
         _check_plain(block)
         assert isinstance(block.attention, Attention)
         _own_heads(block.attention, size, grid.place.tensor)
-        parallelize_module(block, mesh, block_plan(block, sequence), src_data_rank=None)
+        parallelize_module(block, mesh, block_plan(block, sequence, regather), src_data_rank=None)
     table = last and model.head is None
     if first or table:
         parallelize_module(model.embedding, mesh, _VocabularyEmbedding(), src_data_rank=None)
