@@ -209,6 +209,21 @@ def test_damage_costs_only_what_it_touches_and_cuts_change_nothing(
     assert [item for item in found if item in untouched] == untouched
 
 
+def test_a_damaged_beginning_does_not_cost_the_record_before_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.warc", [page(number, 400) for number in range(4)], packed=False)
+    raw, whole = path.read_bytes(), read(path)
+    for at in range(whole[2].offset, whole[2].offset + 10):
+        for change in (1, 0x5A, 0xFF):  # 0x5A: W becomes an end of line
+            path.write_bytes(raw[:at] + bytes([raw[at] ^ change]) + raw[at + 1 :])
+            found = read(path)
+            assert {item.id for item in found if isinstance(item, Record)} >= {
+                "00000000",
+                "00000001",
+                "00000003",
+            }
+            assert read(path, [at, at + 5]) == found
+
+
 @FUZZ
 @given(data=st.data(), packed=st.booleans())
 def test_a_file_cut_short_anywhere_keeps_what_is_whole(

@@ -24,6 +24,8 @@ _NEAR = 1 << 20
 _NAME = b"WARC/"
 _LONGEST_CANDIDATE = 64
 _BLANK_LINES = re.compile(rb"[\r\n]{0,8}")
+_END, _VERSION_LINE, _DAMAGED = b"\r\n\r\n", b"WARC/1.0\r\n", 3
+"""What a record ends with and the next begins with, and how many bytes of that may be damaged or of another version."""
 
 
 class Unit(NamedTuple):
@@ -140,7 +142,17 @@ def _record_end(data: bytes, position: int) -> int | None:
     """
     blank = _BLANK_LINES.match(data, position)
     end = blank.end() if blank else position
-    return end if _NAME.startswith(data[end : end + len(_NAME)]) else None
+    if _NAME.startswith(data[end : end + len(_NAME)]):
+        return end
+    # a record is not lost because damage lies in the one behind it
+    end = position + len(_END)
+    return end if data[position:end] == _END and _nearly_a_beginning(data[end:]) else None
+
+
+def _nearly_a_beginning(data: bytes) -> bool:
+    line = data[: len(_VERSION_LINE)]
+    wrong = sum(a != b for a, b in zip(line, _VERSION_LINE, strict=False))
+    return len(line) == len(_VERSION_LINE) and wrong <= _DAMAGED
 
 
 class MemberLayout:
