@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,7 +91,8 @@ def test_a_tensor_in_another_place_is_made_again_from_where_it_came(marked: bool
 
     kept: dict[int, Tensor] = {}
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(id(t), t), lambda t: t):
-        moved = remade_like(made_from(x) if marked else double(x), move)
+        first = made_from(x) if marked else double(x)
+        moved = remade_like(first, move(first), move)
         loss = loss_of(moved)
     assert moves == 1
     assert not any(t.data_ptr() == moved.data_ptr() for t in kept.values()), "the moved one is not kept"
@@ -100,6 +102,36 @@ def test_a_tensor_in_another_place_is_made_again_from_where_it_came(marked: bool
     expected = torch.autograd.grad(loss_of(torch.cat((double(x), double(x)))), [x, *weights])
     for one, exact in zip(found, expected, strict=True):
         torch.testing.assert_close(one, exact)
+
+
+def test_what_was_begun_is_waited_for_after_the_gradient_of_the_first_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So what has to come from elsewhere comes beside a product, and no second product waits for it."""
+    seen: list[str] = []
+
+    def told(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            seen.append(name)
+            return function(*args)
+
+        return call
+
+    def begin(x: Tensor) -> Callable[[], Tensor]:
+        return told("came", lambda: double(x))
+
+    for name in ("input_gradient", "gradient_of_weight"):
+        monkeypatch.setattr(module, name, told(name, getattr(module, name)))
+    x = torch.randn(3, 4, requires_grad=True)
+    weights = [torch.randn(5, 4, requires_grad=True) for _ in range(2)]
+    y = remade_like(made_from(x), double(double(x)), told("begun", begin))
+    loss = sum((linear_of(y, w, None).sin().sum() for w in weights), torch.zeros(()))
+    found = torch.autograd.grad(loss, [x, *weights])
+    products = ["input_gradient", "gradient_of_weight"]
+    assert seen == ["begun", products[0], "came", products[1], *products]
+    expected = torch.autograd.grad(sum((4 * x @ w.T).sin().sum() for w in weights), [x, *weights])
+    for one, exact in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, exact, rtol=1e-4, atol=1e-4)
 
 
 def test_a_frozen_weight_makes_nothing_again() -> None:

@@ -70,10 +70,11 @@ def test_a_cut_stream_is_gathered_once_more_a_branch_in_the_backward_pass(togeth
         """Of one micro-batch and block, those ``beside`` the blocks left out."""
         return (each["counts"].get(f"_c10d_functional::{name}", 0) / each["batches"] - beside) / BLOCKS
 
-    for mode, gathers, scatters in (("none", 6, 4), ("selective", 6, 5), ("full", 6, 5)):
+    for mode, gathers, begun, scatters in (("none", 4, 2, 4), ("selective", 6, 0, 5), ("full", 6, 0, 5)):
         cut = found[mode, True]
         # into the first block and out of the last norm, and back again
         assert blocks(cut, "all_gather_into_tensor", 2) == gathers
+        assert cut["counts"].get("c10d::_allgather_base_", 0) / cut["batches"] / BLOCKS == begun
         assert blocks(cut, "reduce_scatter_tensor") == scatters
         # the embedding's
         assert blocks(found[mode, False], "all_reduce", 1) == scatters

@@ -49,8 +49,8 @@ def stage_traffic(
     tensor, context, pipeline = (np.asarray(n) for n in (cut.tensor, cut.context, cut.pipeline))
     tokens = np.asarray(micro_batch) * workload.context / context
     width = _MESSAGE_BYTES[workload.dtype]
-    # all of the forward pass again, as Megatron-LM runs it (Arriero's stops short of a block's last sum). The cut stream that
-    # is gathered once more for the weights' gradients is left out: in the published runs other gradients hide it
+    # all of the forward pass again, as Megatron-LM runs it (Arriero's stops short of a block's last sum). The cut stream
+    # that is gathered once more for the weights' gradients comes beside the gradients of the inputs
     again = np.where(np.asarray(recompute) == "full", 2.0, 0.0)
     state = tokens * size.d_model * width
     reduces = np.where(tensor > 1, layers * (4.0 + again), 0.0)

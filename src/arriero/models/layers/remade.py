@@ -19,7 +19,7 @@ from arriero.models.layers.precision import product_dtype
 from arriero.products import linear
 
 _RECIPE = "_arriero_remake"
-Make = Callable[..., Tensor]
+Make = Callable[..., "Tensor | Callable[[], Tensor]"]
 
 
 class Remake:
@@ -28,27 +28,32 @@ class Remake:
     It holds no tensor while it waits: what it is made from is kept by autograd alone, which knows when to let go.
 
     Args:
-        make: gives the tensor from its sources, by the operations that it first came from.
+        make: gives the tensor from its sources, by the operations that it first came from. Where it comes from other
+            processes, ``make`` may begin alone, and return what waits for it and gives it.
     """
 
     def __init__(self, make: Make) -> None:
         self.make = make
         self._uses = self._left = 0
-        self._made: Tensor | None = None
+        self._made: Tensor | Callable[[], Tensor] | None = None
 
     def use(self) -> None:
         """One more product has this tensor as its input."""
         self._uses += 1
         self._left += 1
 
-    def made(self, sources: tuple[Tensor, ...]) -> Tensor:
-        """The tensor, from its sources as the backward pass has them; forgotten after the last of its products."""
+    def begin(self, sources: tuple[Tensor, ...]) -> None:
+        """Begin to make the tensor, from its sources as the backward pass has them, unless another product did."""
         if self._made is None:
             self._made = self.make(*sources)
-        made = self._made
+
+    def made(self) -> Tensor:
+        """The tensor that was begun; forgotten after the last of its products."""
+        assert self._made is not None
+        made = _whole(self._made)
         self._left -= 1
-        if self._left == 0:
-            self._made, self._left = None, self._uses
+        self._made = made if self._left else None
+        self._left = self._left or self._uses
         return made
 
 
@@ -64,17 +69,22 @@ def remade(made: Tensor, make: Make, *sources: Tensor) -> Tensor:
     return made
 
 
-def remade_like(x: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
-    """``move(x)``, marked so that :func:`linear_of` will make it again: from ``x``, or from what ``x`` is made of itself.
+def remade_like(x: Tensor, moved: Tensor, again: Make) -> Tensor:
+    """``moved``, marked so that :func:`linear_of` will make it again: from ``x``, or from what ``x`` is made of itself.
 
     Args:
-        move: gives the values of ``x`` another place or form, in the backward pass too.
+        moved: the values of ``x`` in another place or form.
+        again: gives them from ``x``, in the backward pass; as a ``make`` it may begin alone.
     """
     known: tuple[Remake, tuple[Tensor, ...]] | None = getattr(x, _RECIPE, None)
     if known is None:
-        return remade(move(x), move, x)
+        return remade(moved, again, x)
     recipe, sources = known
-    return remade(move(x), lambda *kept: move(recipe.make(*kept)), *sources)
+    return remade(moved, lambda *kept: again(_whole(recipe.make(*kept))), *sources)
+
+
+def _whole(made: Tensor | Callable[[], Tensor]) -> Tensor:
+    return made if isinstance(made, Tensor) else made()
 
 
 def linear_of(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -126,10 +136,12 @@ class _LeanLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, *kept = ctx.saved_tensors
         x_gradient = weight_gradient = bias_gradient = None
+        if ctx.recipe:  # first, so that what other processes send of it can come during the input's gradient
+            ctx.recipe.begin(tuple(kept))
         if ctx.needs_input_grad[0]:
             x_gradient = input_gradient(gradient, weight, ctx.dtype).to(ctx.x_dtype)
         if ctx.needs_input_grad[1]:
-            x = ctx.recipe.made(tuple(kept)).to(ctx.dtype) if ctx.recipe else kept[0]
+            x = ctx.recipe.made().to(ctx.dtype) if ctx.recipe else kept[0]
             weight_gradient = gradient_of_weight(gradient, x).to(ctx.weight_dtype)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             bias_gradient = gradient.reshape(-1, gradient.shape[-1]).sum(0).to(ctx.weight_dtype)

@@ -1,4 +1,4 @@
-"""Collectives that autograd differentiates, between the processes of one group."""
+"""Collectives between the processes of one group: those that autograd differentiates, and torch's by one name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# torch 2.13 gave them other names
+gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+reduce_scatter_single = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 def gather_along(x: Tensor, dim: int, group: dist.ProcessGroup) -> Tensor:
@@ -36,7 +40,7 @@ class _Gather(torch.autograd.Function):
         size = ctx.group.size()
         stacked = torch.stack(gradient.chunk(size, ctx.dim)).contiguous()
         mine = torch.empty_like(stacked[0])
-        dist.reduce_scatter_tensor(mine, stacked.flatten(0, 1), group=ctx.group)
+        reduce_scatter_single(mine, stacked.flatten(0, 1), group=ctx.group)
         return mine, None, None
 
 

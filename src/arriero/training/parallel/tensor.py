@@ -9,7 +9,6 @@ and feed-forward and added up and cut again after them. A pipeline's stages hand
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +34,7 @@ from arriero.errors import ArrieroError
 from arriero.models.decoder import Decoder
 from arriero.models.layers.attention import Attention
 from arriero.models.layers.linear import Linear
-from arriero.models.layers.remade import remade_like
+from arriero.training.parallel.entering import Entering, Rows
 from arriero.training.parallel.grid import Grid
 from arriero.training.parallel.vocabulary import VocabularyHead
 
@@ -47,35 +46,6 @@ _COLUMNS = (
     "feed_forward.up_proj",
 )
 _ROWS = ("attention.o_proj", "feed_forward.down_proj")
-
-
-class _Entering(ParallelStyle):
-    """The first of the inputs, which lies over the processes as ``there``, as ``wanted``; it is not kept for the backward
-    pass if it can be made again there (gathered again too, as in arXiv 2205.05198, section 4.2.2)."""
-
-    def __init__(self, there: Placement, wanted: Placement, again: bool) -> None:
-        super().__init__()
-        self._there, self._wanted, self._again = (there,), (wanted,), again
-
-    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        def enter(x: torch.Tensor) -> torch.Tensor:
-            part = DTensor.from_local(x, device_mesh, self._there, run_check=False)
-            return part if self._wanted == self._there else part.redistribute(placements=self._wanted)
-
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            x, *others = inputs
-            return (remade_like(x, enter) if self._again else enter(x), *others)
-
-        module.register_forward_pre_hook(hook)
-        return module
-
-
-class _Rows(RowwiseParallel):
-    """Columns of the weight over the processes, of an input of which each has its part and keeps none it can make again."""
-
-    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        _Entering(Shard(-1), Shard(-1), True)._apply(module, device_mesh)
-        return super()._apply(module, device_mesh)
 
 
 class _VocabularyEmbedding(RowwiseParallel):
@@ -113,11 +83,11 @@ def block_plan(block: nn.Module, sequence: bool, regather: bool) -> dict[str, Pa
     stream: Placement = Shard(1) if sequence else Replicate()
     plan: dict[str, ParallelStyle] = {
         # gathered once for all the layers that read it, so that their gradients are added up once too
-        name: _Entering(stream, Replicate(), regather or not sequence)
+        name: Entering(stream, gather=sequence, again=regather or not sequence)
         for name in ("attention", "feed_forward")
     }
     styles = {name: ColwiseParallel() for name in _COLUMNS} | {
-        name: _Rows(output_layouts=stream) for name in _ROWS
+        name: Rows(output_layouts=stream) for name in _ROWS
     }
     there = dict(block.named_modules())
     return plan | {name: style for name, style in styles.items() if name in there}
