@@ -555,10 +555,10 @@ def test_samples_come_in_time_beside_a_thread_that_keeps_the_interpreters_lock(t
     """It lets go for a moment at every look, and takes the lock again before a waiting thread has woken."""
     nowhere = tmp_path / "nowhere"
     with Meter(tmp_path / "meter.jsonl"):
-        end = time.monotonic() + 3.6
+        end = time.monotonic() + 5.6
         while time.monotonic() < end:
             nowhere.exists()
             sum(range(10000))
         (samples,) = read_samples(tmp_path / "meter.jsonl")
-    assert len(samples) >= 3, "one at once, and one a second"
+    assert len(samples) >= 5, "one at once, and one a second"
     assert sys.getswitchinterval() == pytest.approx(0.005)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +16,7 @@ from types import TracebackType
 from arriero.cost.allocator import return_freed_memory
 from arriero.cost.counters import Counters
 from arriero.cost.counters_energy import Energy, EnergyCounter
+from arriero.cost.interpreter_lock import handed_over_soon
 from arriero.cost.meter_clock import Stopwatch
 from arriero.cost.meter_file import MeterFile, Segment, read_totals
 from arriero.cost.meter_result import Measurement, measurement
@@ -29,8 +28,6 @@ HEARTBEAT_S = 1.0
 SAMPLE_S = 0.1
 _DEAR_SHARE = 0.003
 """Of the wall time that reading the proportional memory may take."""
-_WAIT_S = 2e-5
-"""Seconds that the sampling thread waits for the interpreter's lock before it asks for it."""
 
 
 class Meter:
@@ -65,6 +62,7 @@ class Meter:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._soon = handed_over_soon()
         self._final: Segment | None = None
 
     def __enter__(self) -> Meter:
@@ -81,6 +79,7 @@ class Meter:
         self._begin_file()
         self.beat()  # so that a run that is killed at once is counted too
         if self._background:
+            self._soon.__enter__()  # before the thread: its first wait for the interpreter's lock must be short, too
             self._thread = threading.Thread(target=self._go_on, name="arriero-meter", daemon=True)
             self._thread.start()
         return self
@@ -91,6 +90,7 @@ class Meter:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            self._soon.__exit__(None, None, None)
         self._final = self._segment(ended=True)
         self._save(self._final)
         if self._file is not None:
@@ -120,12 +120,11 @@ class Meter:
         waited = 0.0
         while not self._stop.wait(every):
             waited += every
-            with _prompt():
-                if waited >= HEARTBEAT_S:
-                    waited = 0.0
-                    self.beat()
-                else:
-                    self._see_memory()
+            if waited >= HEARTBEAT_S:
+                waited = 0.0
+                self.beat()
+            else:
+                self._see_memory()
 
     def _see_memory(self) -> None:
         """The peak of the tree: of this process alone, or of it and its children at one moment."""
@@ -223,22 +222,6 @@ class Meter:
         for counter in (self._counters.package, self._counters.accelerator):
             notes += counter.faults() if counter is not None else []
         return notes
-
-
-@contextmanager
-def _prompt() -> Iterator[None]:
-    """Get the interpreter's lock back at once after each read.
-
-    A thread that keeps letting go of the lock for a moment (every small read or write does) wakes the waiting one before
-    its wait is over, and takes the lock again first, so that a sample, which is many reads, may take seconds beside one.
-    When the wait is shorter than the moments, the lock is asked for and handed over.
-    """
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(_WAIT_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _since(now: Energy | None, begun: Energy | None) -> Energy | None:
